@@ -1,0 +1,136 @@
+"""Files that are either whole or absent: hashes, atomic writes, an advisory lock."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from services.core.errors import RepositoryError
+
+
+def sha256_of(*paths: Path) -> str:
+    """Hex SHA-256 over the content of the files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint_of(inputs: dict[str, Any]) -> str:
+    """Hex SHA-256 of a JSON-serialisable mapping; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def source_fingerprint(*packages: Path) -> str:
+    """Hex SHA-256 over the Python sources of the folders: the code of a stage is one of its inputs."""
+    return sha256_of(*(path for package in packages for path in sorted(package.rglob("*.py"))))
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn the errors of a write below ``folder`` into one that says what to do.
+
+    Raises:
+        RepositoryError: the disk is full, the file system is read-only, or access is denied.
+    """
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "free some space on that file system, then run the same command again",
+            errno.EDQUOT: "free some of your quota, then run the same command again",
+            errno.EROFS: "mount it writable for this stage",
+            errno.EACCES: f"make it writable for uid {os.getuid()}, or set STACK_UID and STACK_GID to its owner",
+            errno.EPERM: f"make it writable for uid {os.getuid()}, or set STACK_UID and STACK_GID to its owner",
+        }
+        if error.errno not in hints:
+            raise
+        raise RepositoryError(f"cannot write in {folder}: {error.strerror}", hint=hints[error.errno]) from error
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file by rename, so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        RepositoryError: the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file below a folder, and the folders, to disk, so that a rename after it publishes whole files."""
+    for path in (folder, *folder.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait_seconds: float, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold an advisory lock on ``path``; it is released by the kernel when the process ends, however it ends.
+
+    Args:
+        path: the lock file; it is created where missing and stays.
+        wait_seconds: how long to wait for another holder.
+        on_wait: told once, before waiting, who holds the lock.
+
+    Raises:
+        RepositoryError: the folder cannot be written, or the lock was not free in time.
+    """
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
+        deadline = time.monotonic() + wait_seconds
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                if time.monotonic() >= deadline:
+                    raise RepositoryError(
+                        f"{path.parent} is locked by {holder}, and was not free within {wait_seconds:g} s",
+                        hint="wait for the other run to end, or stop it",
+                    ) from None
+                if not told:
+                    on_wait(holder)
+                    told = True
+                time.sleep(0.2)
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {os.uname().nodename}, since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n")
+        file.flush()
+        yield
+
+
+def remove_stale(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove what a killed run left in ``folder``; call it with the folder's lock held."""
+    import shutil
+
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
