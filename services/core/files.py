@@ -56,7 +56,7 @@ def writing(folder: Path) -> Iterator[None]:
         raise RepositoryError(f"cannot write in {folder}: {error.strerror}", hint=hints[error.errno]) from error
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     """Write a file by rename, so that a reader sees the old content or the new one, never a part.
 
     Raises:
@@ -67,7 +67,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

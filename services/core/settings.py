@@ -134,7 +134,7 @@ class BuilderSettings(FolderSettings):
     lock_wait_seconds: float = Field(600, ge=0, description="time to wait for another builder of the same model, in seconds")
     calibration_dir: Path | None = Field(None, description="folder of images that int8 and fp8 are calibrated on")
     eval_dir: Path | None = Field(None, description="folder with one sub-folder of images per class, for top-1 and top-5")
-    triton_url: str = Field("127.0.0.1:8000", description="HTTP address of the server to load the model into, if it answers")
+    triton_grpc_url: str = Field("127.0.0.1:8001", description="gRPC address of the server to load the model into, if it answers")
     admin_key_file: Path | None = Field(None, description="file with the key of Triton's model control; made where missing")
     load_timeout_seconds: float = Field(300, gt=0, description="time a model may take to load, in seconds")
 
@@ -167,3 +167,6 @@ class ClientSettings(FolderSettings):
     top_k: int = Field(5, ge=1, description="classes to show per picture")
     client_batch: int = Field(8, ge=1, description="pictures per request; the server's own limit lowers it")
     wait_seconds: float = Field(120, ge=0, description="time to wait for the model to get ready, in seconds")
+    request_timeout_seconds: float = Field(
+        60, gt=0, description="time one request may take, and an overloaded server is asked again, in seconds"
+    )

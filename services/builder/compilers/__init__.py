@@ -1,0 +1,15 @@
+"""The compilers; which one is used is the ACCELERATOR setting."""
+
+from services.builder.compilers.base import Compiler
+from services.core.settings import BuilderSettings
+
+
+def compiler_for(settings: BuilderSettings) -> Compiler:
+    """The compiler that ACCELERATOR names; each image holds what its own needs, so the import waits until here."""
+    if settings.accelerator == "onnxruntime":
+        from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
+
+        return OnnxRuntimeCompiler()
+    from services.builder.compilers.tensorrt import TensorRtCompiler
+
+    return TensorRtCompiler(settings)

@@ -1,0 +1,92 @@
+"""The builder's commands, each returning what ``--json`` prints."""
+
+import logging
+from typing import Any
+
+from services.builder.build import build
+from services.builder.compilers import compiler_for
+from services.builder.publish import rollback
+from services.builder.repository import ModelFolder, Version
+from services.builder.server import Server, admin_key
+from services.builder.verify import compare, demand, load_golden, summary
+from services.core.errors import RepositoryError
+from services.core.settings import BuilderSettings
+
+log = logging.getLogger(__name__)
+
+
+def run(command: str, settings: BuilderSettings, *, version: int | None, force: bool) -> Any:
+    """Run one command.
+
+    Raises:
+        StackError: it failed; nothing that was served has changed.
+    """
+    folder = ModelFolder(settings.model_repository_dir, settings.name)
+    if command == "list":
+        return [_row(published) for published in folder.versions()]
+    server = _server(settings)
+    if command == "build":
+        number = build(settings, compiler_for(settings), server, force=force)
+    elif command == "rollback":
+        with folder.locked(settings.lock_wait_seconds):
+            number = rollback(folder, version, server)
+        log.info("version %d is served", number)
+    else:
+        return _verify(folder, settings, server)
+    return {"model": settings.name, "version": number}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The versions as text, newest last; the live one is marked."""
+    columns = ("version", "live", "precision", "top1_agreement", "max_error", "images_per_second", "mebibytes", "created", "weights")
+    cells = [columns, *(tuple(_cell(row[column]) for column in columns) for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "*" if value else ""
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _row(published: Version) -> dict[str, Any]:
+    record = published.record
+    return {
+        "version": published.number,
+        "live": published.live,
+        "precision": record.precision,
+        "top1_agreement": record.accuracy.top1_agreement,
+        "max_error": record.accuracy.max_error,
+        "images_per_second": record.speed.images_per_second if record.speed else None,
+        "mebibytes": record.engine_bytes / 2**20,
+        "created": record.created,
+        "weights": f"{record.source.weights} {record.source.weights_sha256[:12]}",
+        "compiler": f"{record.compiler.name} {record.compiler.version}",
+        "device": record.hardware.device,
+    }
+
+
+def _server(settings: BuilderSettings) -> Server | None:
+    """The live server, or None where none answers. The key is made in any case: the server's first start needs it."""
+    server = Server(settings.triton_grpc_url, admin_key(settings.admin_key_file), settings.load_timeout_seconds)
+    return server if server.answers() else None
+
+
+def _verify(folder: ModelFolder, settings: BuilderSettings, server: Server | None) -> Any:
+    live = folder.live()
+    if live is None:
+        raise RepositoryError(f"nothing is published in {folder.path}", hint="run the builder first")
+    inputs, expected = load_golden(folder.path / str(live) / "golden.npz")
+    record = folder.record(live)
+    if server is not None:
+        batch = min(record.max_batch, len(inputs))
+        inputs, expected = inputs[:batch], expected[:batch]
+        scores = server.infer(folder.card(live), live, inputs)
+    else:
+        compiler = compiler_for(settings)
+        scores = compiler.run(compiler.open(folder.path / str(live), record), inputs)
+    accuracy = compare(scores, expected, record.precision)
+    log.info("version %d %s: %s", live, "over gRPC" if server else "(no server answers; run here)", summary(accuracy))
+    demand(accuracy, f"version {live}")
+    return accuracy.model_dump()

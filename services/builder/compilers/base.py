@@ -1,0 +1,100 @@
+"""The interface between the builder and what turns a graph into something that runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from services.core.card import Tensor
+from services.core.record import BuildRecord, Hardware, Speed
+from services.core.record import Compiler as CompilerRecord
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Batch sizes: smallest, the one to tune for, largest."""
+
+    min: int
+    opt: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A compiled graph.
+
+    Attributes:
+        path: the file Triton loads, or that its Python model loads.
+        files: everything that belongs into the version folder, ``path`` and logs included.
+        compiler: which program made it, and the command.
+        max_batch: largest batch of the profile it was compiled for.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    compiler: CompilerRecord
+    max_batch: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a compiled engine says of itself.
+
+    Attributes:
+        inputs: its inputs; -1 stands for the batch.
+        outputs: its outputs.
+        max_batch: largest batch it takes.
+        precisions: how many of its convolutions and matrix products run in which precision, where it says so.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch: int
+    precisions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How Triton runs such engines: the fields of ``config.pbtxt`` that depend on the compiler."""
+
+    platform: str = ""
+    backend: str = ""
+    default_model_filename: str = ""
+    cuda_graphs: bool = False
+
+
+class Compiler(Protocol):
+    """Turns a graph into an engine, and can run it to have it checked."""
+
+    serving: Serving
+
+    def identity(self) -> tuple[CompilerRecord, Hardware]:
+        """Version of the compiler and the hardware that it builds for, found without building anything."""
+        ...
+
+    def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
+        """Compile a graph into ``folder``.
+
+        Raises:
+            ToolError: the compiler failed.
+        """
+        ...
+
+    def open(self, folder: Path, record: BuildRecord) -> Engine:
+        """The engine of a published version."""
+        ...
+
+    def describe(self, engine: Engine) -> Description:
+        """Read names, types, shapes and precisions from the compiled engine."""
+        ...
+
+    def run(self, engine: Engine, inputs: Array) -> Array:
+        """Scores FP32 ``[N,classes]`` for inputs ``[N,...]`` of the card's type."""
+        ...
+
+    def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
+        """Speed of the engine at a batch size, on this machine."""
+        ...

@@ -1,0 +1,110 @@
+"""ONNX Runtime on the CPU: graph optimisation ahead of time, and the Python-backend model that runs the result."""
+
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
+from services.core.card import Tensor
+from services.core.errors import ToolError
+from services.core.record import BuildRecord, Hardware, Speed
+from services.core.record import Compiler as CompilerRecord
+from services.core.stage import progress
+
+_MODEL_FILE = Path(__file__).resolve().parents[2] / "triton" / "models" / "classifier.py"
+_MODEL_NAME = "model.py"
+_DTYPES = {"tensor(uint8)": "UINT8", "tensor(float)": "FP32"}
+_MEASURE_SECONDS = 2.0
+
+
+class OnnxRuntimeCompiler:
+    """Optimises for the CPU; any batch fits, so the profile only bounds what the server takes."""
+
+    serving = Serving(backend="python", default_model_filename=_MODEL_NAME)
+
+    def identity(self) -> tuple[CompilerRecord, Hardware]:
+        """ONNX Runtime's version and the processor."""
+        return CompilerRecord(name="onnxruntime", version=onnxruntime.__version__), Hardware(device=_processor())
+
+    def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
+        """Write the optimised graph and the model file.
+
+        The level is EXTENDED: fused nodes that run on any processor. The next one lays tensors out for the building machine.
+        """
+        path = folder / "model.onnx"
+        options = _options()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(path)
+        with progress("ONNX Runtime optimises the graph"):
+            try:
+                onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            except Exception as error:
+                raise ToolError(f"ONNX Runtime cannot compile {graph}: {error}", hint="try PRECISION=fp32") from error
+        model_file = folder / _MODEL_NAME
+        shutil.copyfile(_MODEL_FILE, model_file)
+        return Engine(path, (path, model_file), self.identity()[0], profile.max)
+
+    def open(self, folder: Path, record: BuildRecord) -> Engine:
+        """The engine of a published version."""
+        path = folder / record.engine_file
+        return Engine(path, (path, folder / _MODEL_NAME), record.compiler, record.max_batch)
+
+    def describe(self, engine: Engine) -> Description:
+        """Names, types and shapes as the optimised graph has them."""
+        session = _session(engine.path)
+        return Description(
+            inputs=tuple(_tensor(value) for value in session.get_inputs()),
+            outputs=tuple(_tensor(value) for value in session.get_outputs()),
+            max_batch=engine.max_batch,
+            precisions={},
+        )
+
+    def run(self, engine: Engine, inputs: Array) -> Array:
+        """Run in one process; rows go through in batches that the profile allows."""
+        session = _session(engine.path)
+        name = session.get_inputs()[0].name
+        size = engine.max_batch
+        return np.concatenate([session.run(None, {name: inputs[i : i + size]})[0] for i in range(0, len(inputs), size)])
+
+    def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
+        """Run for about two seconds after a warm-up."""
+        session = _session(engine.path)
+        feed = {session.get_inputs()[0].name: np.resize(inputs, (batch, *inputs.shape[1:]))}
+        session.run(None, feed)
+        times: list[float] = []
+        end = time.perf_counter() + _MEASURE_SECONDS
+        while time.perf_counter() < end or len(times) < 3:
+            start = time.perf_counter()
+            session.run(None, feed)
+            times.append((time.perf_counter() - start) * 1000)
+        median, p99 = (float(np.percentile(times, percentile)) for percentile in (50, 99))
+        return Speed(batch=batch, images_per_second=batch * 1000 / median, median_ms=median, p99_ms=p99)
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+
+
+def _tensor(value: onnxruntime.NodeArg) -> Tensor:
+    shape = tuple(-1 if not isinstance(size, int) else size for size in value.shape)
+    return Tensor.model_validate({"name": value.name, "dtype": _DTYPES.get(value.type, value.type), "shape": shape})
+
+
+def _processor() -> str:
+    """The processor's name: what is fast differs by its instruction sets."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

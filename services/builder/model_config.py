@@ -1,0 +1,160 @@
+"""``config.pbtxt``: a dataclass, turned into Triton's own protobuf message, printed as text.
+
+An unknown or mistyped field cannot be written this way. Format: model_config.proto of triton-inference-server/common, as
+tritonclient ships it; what each field does is in docs/configuration.md.
+"""
+
+from dataclasses import dataclass, replace
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from services.builder.compilers.base import Description, Serving
+from services.core.card import ModelCard, Tensor
+from services.core.errors import ContractError
+from services.core.settings import BuilderSettings
+
+CARD_PARAMETER = "card"
+_TYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that ``config.pbtxt`` says; times are in microseconds, dims leave out the batch."""
+
+    name: str
+    version: int
+    serving: Serving
+    max_batch_size: int
+    input: Tensor
+    output: Tensor
+    instance_kind: str
+    instance_count: int
+    preferred_batch: tuple[int, ...]
+    max_queue_delay_us: int
+    max_queue_size: int
+    queue_timeout_us: int
+    opt_batch: int
+    card: str
+
+    def to_text(self) -> str:
+        """The config in protobuf text format."""
+        return text_format.MessageToString(self.to_message(), use_index_order=True)
+
+    def to_message(self) -> pb.ModelConfig:
+        """The config as Triton's message."""
+        message = pb.ModelConfig(
+            name=self.name,
+            platform=self.serving.platform,
+            backend=self.serving.backend,
+            default_model_filename=self.serving.default_model_filename,
+            max_batch_size=self.max_batch_size,
+            version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[self.version])),
+            input=[pb.ModelInput(name=self.input.name, data_type=_TYPES[self.input.dtype], dims=self.input.shape[1:])],
+            output=[
+                pb.ModelOutput(
+                    name=self.output.name,
+                    data_type=_TYPES[self.output.dtype],
+                    dims=self.output.shape[1:],
+                    label_filename=f"{self.version}/labels.txt",
+                )
+            ],
+            instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.Kind.Value(self.instance_kind), count=self.instance_count)],
+            dynamic_batching=self._batching(),
+            model_warmup=[self._warmup(size) for size in sorted({1, self.opt_batch})],
+            parameters={CARD_PARAMETER: pb.ModelParameter(string_value=self.card)},
+        )
+        if self.serving.cuda_graphs:
+            message.optimization.CopyFrom(self._optimization())
+        return message
+
+    def _batching(self) -> pb.ModelDynamicBatching:
+        policy = pb.ModelQueuePolicy(
+            timeout_action=pb.ModelQueuePolicy.REJECT,
+            default_timeout_microseconds=self.queue_timeout_us,
+            allow_timeout_override=True,
+            max_queue_size=self.max_queue_size,
+        )
+        return pb.ModelDynamicBatching(
+            preferred_batch_size=self.preferred_batch,
+            max_queue_delay_microseconds=self.max_queue_delay_us,
+            default_queue_policy=policy,
+        )
+
+    def _warmup(self, batch: int) -> pb.ModelWarmup:
+        data = pb.ModelWarmup.Input(data_type=_TYPES[self.input.dtype], dims=self.input.shape[1:], random_data=True)
+        return pb.ModelWarmup(name=f"batch of {batch}", batch_size=batch, inputs={self.input.name: data})
+
+    def _optimization(self) -> pb.ModelOptimizationPolicy:
+        """CUDA graphs for powers of two up to the largest batch, each also for the smaller batches down to the one before.
+
+        The surplus rows of such a run hold anything; that is safe because the exporter has shown that rows of a batch do not
+        influence one another.
+        """
+        sizes = sorted({min(2**power, self.max_batch_size) for power in range(self.max_batch_size.bit_length() + 1)} | {self.opt_batch})
+        specs = []
+        for lower, size in zip([0, *sizes], sizes, strict=False):
+            bound = pb.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound(batch_size=lower + 1, input={self.input.name: self._shape()})
+            specs.append(
+                pb.ModelOptimizationPolicy.Cuda.GraphSpec(batch_size=size, input={self.input.name: self._shape()}, graph_lower_bound=bound)
+            )
+        return pb.ModelOptimizationPolicy(
+            cuda=pb.ModelOptimizationPolicy.Cuda(graphs=True, graph_spec=specs),
+            input_pinned_memory=pb.ModelOptimizationPolicy.PinnedMemoryBuffer(enable=True),
+            output_pinned_memory=pb.ModelOptimizationPolicy.PinnedMemoryBuffer(enable=True),
+        )
+
+    def _shape(self) -> pb.ModelOptimizationPolicy.Cuda.GraphSpec.Shape:
+        return pb.ModelOptimizationPolicy.Cuda.GraphSpec.Shape(dim=self.input.shape[1:])
+
+
+def config_from_card(card: ModelCard, description: Description, serving: Serving, settings: BuilderSettings) -> ModelConfig:
+    """The config of a compiled engine; ``version`` is 0 until the repository gives it one (see ``numbered``).
+
+    Raises:
+        ContractError: the engine's tensors are not the card's.
+    """
+    for what, found, expected in (("inputs", description.inputs, card.inputs), ("outputs", description.outputs, card.outputs)):
+        if found != expected:
+            raise ContractError(
+                f"the engine's {what} are {_names(found)}, the card says {_names(expected)}",
+                hint="run the exporter again, then the builder",
+            )
+    return ModelConfig(
+        name=card.name,
+        version=0,
+        serving=serving,
+        max_batch_size=min(settings.max_batch, description.max_batch),
+        input=card.input,
+        output=card.output,
+        instance_kind=settings.kind,
+        instance_count=settings.instance_count,
+        preferred_batch=settings.preferred_batch,
+        max_queue_delay_us=settings.max_queue_delay_us,
+        max_queue_size=settings.max_queue_size,
+        queue_timeout_us=settings.queue_timeout_ms * 1000,
+        opt_batch=settings.opt_batch,
+        card=card.model_dump_json(),
+    )
+
+
+def numbered(config: ModelConfig, version: int) -> ModelConfig:
+    """The same config for a version: it serves that version and no other, so replacing it is what publishes."""
+    return replace(config, version=version)
+
+
+def live_version(text: str) -> int:
+    """The version that a ``config.pbtxt`` serves.
+
+    Raises:
+        ContractError: it is no config, or names no version.
+    """
+    try:
+        message = text_format.Parse(text, pb.ModelConfig())
+        return int(message.version_policy.specific.versions[0])
+    except (text_format.ParseError, IndexError) as error:
+        raise ContractError(f"config.pbtxt is damaged: {error}", hint="put back <version>/config.pbtxt of a good version") from None
+
+
+def _names(tensors: tuple[Tensor, ...]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)

@@ -1,0 +1,97 @@
+"""Putting a version into service, and back out again when it does not prove itself."""
+
+import logging
+from pathlib import Path
+
+from services.builder.model_config import ModelConfig
+from services.builder.repository import ModelFolder
+from services.builder.server import Server
+from services.builder.verify import compare, demand, load_golden
+from services.core.errors import RepositoryError, StackError
+
+log = logging.getLogger(__name__)
+
+
+def publish(folder: ModelFolder, staged: Path, config: ModelConfig, server: Server | None) -> int:
+    """Add a staged version and put it into service; return its number.
+
+    Raises:
+        StackError: the server did not take it; the version before it is served again, and this one is gone.
+    """
+    number = folder.add(staged, config)
+    try:
+        switch(folder, number, server)
+    except BaseException:  # also Ctrl-C: an unproven version must not stay
+        folder.remove(number)
+        raise
+    return number
+
+
+def switch(folder: ModelFolder, number: int, server: Server | None) -> None:
+    """Serve a version that is in the repository; where a server answers, load it and ask it for a golden answer.
+
+    Raises:
+        StackError: the server did not take it; the version before it is served again.
+    """
+    previous = folder.live()
+    folder.serve(number)
+    if server is None:
+        log.info("no server answers; version %d is served from its next start", number)
+        return
+    try:
+        _activate(folder, number, server)
+    except BaseException as error:
+        _restore(folder, previous, server)
+        back = f"version {previous} is served again" if previous else "nothing is served"
+        if isinstance(error, StackError):
+            raise type(error)(f"{error}; {back}", hint=error.hint) from error
+        raise
+
+
+def ensure_served(folder: ModelFolder, number: int, server: Server | None) -> None:
+    """Load the live version into a server that answers but does not have it."""
+    if server is not None and not server.is_ready(folder.path.name, number):
+        _activate(folder, number, server)
+
+
+def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> int:
+    """Serve an older version again, the one before the live one where no number is given; return its number.
+
+    Raises:
+        RepositoryError: there is no such version.
+        StackError: the server did not take it; the version before it is served again.
+    """
+    live = folder.live()
+    if number is None:
+        older = [version.number for version in folder.versions() if live is not None and version.number < live]
+        if not older:
+            raise RepositoryError(
+                f"{folder.path.name} has no version older than the live one ({live})", hint="builder list shows the versions"
+            )
+        number = older[-1]
+    if number != live:
+        switch(folder, number, server)
+    return number
+
+
+def _activate(folder: ModelFolder, number: int, server: Server) -> None:
+    card = folder.card(number)
+    inputs, expected = load_golden(folder.path / str(number) / "golden.npz")
+    server.load(card.name, number)
+    record = folder.record(number)
+    batch = min(record.max_batch, len(inputs))
+    accuracy = compare(server.infer(card, number, inputs[:batch]), expected[:batch], record.precision)
+    demand(accuracy, f"{card.name} version {number}, asked over gRPC,")
+
+
+def _restore(folder: ModelFolder, previous: int | None, server: Server) -> None:
+    """Best effort: the error that led here is the one to report."""
+    try:
+        if previous is None:
+            folder.unserve()
+            server.unload(folder.path.name)
+        else:
+            folder.serve(previous)
+            server.load(folder.path.name, previous)
+    except StackError as error:
+        log.warning("the server could not be brought back: %s", error)

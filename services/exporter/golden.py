@@ -1,0 +1,39 @@
+"""The golden set: real pictures, as the graph takes them and as the original model does."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from services.core.card import Preprocessing
+from services.exporter.loaded import Array
+from services.images.decode import decode
+from services.images.find import images_in
+from services.images.preprocess import input_from_image
+
+
+def golden_views(folder: Path, count: int) -> tuple[list[Image.Image], str]:
+    """Pictures for the golden set: photographs, then their mirror images and closer crops until there are ``count``.
+
+    Returns:
+        The pictures, and in words what they were made from. Without a photograph they are seeded noise.
+    """
+    photographs = [decode(path) for path in images_in(folder)[:count]]
+    if not photographs:
+        noise = np.random.default_rng(0).integers(0, 256, (count, 256, 256, 3), dtype=np.uint8)
+        return [Image.fromarray(pixels) for pixels in noise], "seeded noise (GOLDEN_DIR holds no photograph)"
+    views = [_view(photographs[index % len(photographs)], index // len(photographs)) for index in range(count)]
+    return views, f"{len(photographs)} photographs in {count} views"
+
+
+def _view(photograph: Image.Image, look: int) -> Image.Image:
+    """Every other look is mirrored; each pair of looks comes closer than the one before."""
+    margin = 0.08 * (look // 2) % 0.4
+    width, height = photograph.size
+    closer = photograph.crop((round(width * margin), round(height * margin), round(width * (1 - margin)), round(height * (1 - margin))))
+    return ImageOps.mirror(closer) if look % 2 else closer
+
+
+def inputs_from_views(views: list[Image.Image], preprocessing: Preprocessing) -> Array:
+    """One input per picture: UINT8 ``[N,H,W,3]`` or FP32 ``[N,3,H,W]``, as ``preprocessing`` says."""
+    return np.stack([input_from_image(view, preprocessing) for view in views])
