@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import get_args
 
 from services.builder.compilers.base import Array, Compiler, Profile
+from services.builder.compilers.layer_info import demand_precision
 from services.builder.model_config import ModelConfig, config_from_card
-from services.builder.precision import lower, supported
+from services.builder.precision import lower, require, supported
 from services.builder.publish import ensure_served, publish
 from services.builder.repository import RECORD, ModelFolder
 from services.builder.server import Server
 from services.builder.verify import compare, demand, load_golden, summary
 from services.core.card import ModelCard
-from services.core.errors import AccuracyError, ContractError, SettingsError, ToolError
+from services.core.errors import AccuracyError, ContractError, ToolError
 from services.core.files import fingerprint_of, sha256_of, source_fingerprint
 from services.core.record import BuildRecord, Hardware
 from services.core.record import Compiler as CompilerRecord
@@ -135,7 +136,7 @@ def _fastest(settings: BuilderSettings, export: Export, compiler: Compiler, stag
 
 
 def _candidates(settings: BuilderSettings, compiler: Compiler) -> list[Precision]:
-    capability = compiler.identity()[1].compute_capability
+    capability = _capability(compiler)
     candidates: list[Precision] = []
     for precision in get_args(Precision):
         if precision == "auto":
@@ -147,21 +148,27 @@ def _candidates(settings: BuilderSettings, compiler: Compiler) -> list[Precision
     return candidates
 
 
+def _capability(compiler: Compiler) -> tuple[int, int] | None:
+    major, _, minor = compiler.identity()[1].compute_capability.partition(".")
+    return (int(major), int(minor)) if major else None
+
+
 def _candidate(
     settings: BuilderSettings, export: Export, compiler: Compiler, precision: Precision, folder: Path, fingerprint: str
 ) -> Candidate:
     """Lower, compile, inspect, compare and measure one precision."""
     card = export.card
-    hardware = compiler.identity()[1]
-    if reason := supported(precision, settings.accelerator, hardware.compute_capability):
-        raise SettingsError(f"PRECISION={precision}: {reason}", hint="take another PRECISION; auto takes the fastest that works here")
+    require(precision, settings.accelerator, _capability(compiler))
     folder.mkdir()
-    lowered = folder.parent / f"{precision}.onnx"
+    lowered = settings.artifacts / "build" / f"{precision}.onnx"
+    lowered.parent.mkdir(exist_ok=True)
     notes = lower(export.graph, lowered, precision, settings.accelerator, export.inputs).notes
     for note in notes:
         log.info("%s: %s", precision, note)
     engine = compiler.compile(lowered, folder, Profile(settings.min_batch, settings.opt_batch, settings.max_batch))
-    config = config_from_card(card, compiler.describe(engine), compiler.serving, settings)
+    description = compiler.describe(engine)
+    demand_precision(precision, description.precisions)
+    config = config_from_card(card, description, compiler.serving, settings)
     accuracy = compare(compiler.run(engine, export.inputs), export.scores, precision)
     log.info("%s: %s", precision, summary(accuracy))
     demand(accuracy, f"the {precision} engine")
@@ -172,7 +179,7 @@ def _candidate(
         source=card.source,
         precision=precision,
         compiler=engine.compiler,
-        hardware=hardware,
+        hardware=compiler.identity()[1],
         max_batch=config.max_batch_size,
         engine_file=engine.path.name,
         engine_sha256=sha256_of(engine.path),

@@ -1,0 +1,66 @@
+"""What NVIDIA software and hardware this process sees."""
+
+import importlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from services.core.errors import ToolError
+from services.core.record import Hardware
+
+# Where the tensorrt and the tritonserver images keep it; some put it on PATH too.
+_TRTEXEC_FOLDERS = ("/opt/tensorrt/bin", "/usr/src/tensorrt/bin", "/workspace/tensorrt/bin")
+_QUERY_SECONDS = 30
+
+
+def find_trtexec() -> str:
+    """Path of trtexec.
+
+    Raises:
+        ToolError: it is nowhere.
+    """
+    found = shutil.which("trtexec") or shutil.which("trtexec", path=os.pathsep.join(_TRTEXEC_FOLDERS))
+    if not found:
+        raise ToolError(
+            f"trtexec is neither on PATH nor in {', '.join(_TRTEXEC_FOLDERS)}",
+            hint="run the builder in NVIDIA's TensorRT image (compose.yaml), or set ACCELERATOR=onnxruntime",
+        )
+    return str(Path(found))
+
+
+def tensorrt_version() -> str:
+    """The four-part version, such as 11.2.1.2: from the Python bindings, or from the variable that NVIDIA's images set.
+
+    Raises:
+        ToolError: neither is there.
+    """
+    try:
+        return str(importlib.import_module("tensorrt").__version__)
+    except ImportError:
+        pass
+    if version := os.environ.get("TRT_VERSION", ""):
+        return version.partition("+")[0].partition("-")[0]
+    raise ToolError(
+        "TensorRT is not here: there is no Python module tensorrt, and TRT_VERSION is not set",
+        hint="run the builder in NVIDIA's TensorRT image (compose.yaml), or set ACCELERATOR=onnxruntime",
+    )
+
+
+def gpu() -> Hardware:
+    """Name, compute capability and driver of the first GPU.
+
+    Raises:
+        ToolError: nvidia-smi is missing, or shows none.
+    """
+    hint = "give the container a GPU (NVIDIA Container Toolkit, compose.yaml), or take compose.cpu.yaml; scripts/doctor checks the host"
+    argv = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolError(f"no GPU is visible: nvidia-smi failed ({error})", hint=hint) from None
+    rows = [[field.strip() for field in line.split(",")] for line in result.stdout.splitlines() if line.strip()]
+    if not rows or len(rows[0]) != 3:
+        raise ToolError(f"no GPU is visible: nvidia-smi printed {result.stdout.strip()!r}", hint=hint)
+    name, capability, driver = rows[0]
+    return Hardware(device=name, compute_capability=capability, driver=driver)
