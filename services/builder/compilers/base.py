@@ -30,12 +30,14 @@ class Engine:
         path: the file Triton loads, or that its Python model loads.
         files: everything that belongs into the version folder, ``path`` and logs included.
         compiler: which program made it, and the command.
+        input_name: name of its one input.
         max_batch: largest batch of the profile it was compiled for.
     """
 
     path: Path
     files: tuple[Path, ...]
     compiler: CompilerRecord
+    input_name: str
     max_batch: int
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
-from services.core.card import Tensor
+from services.core.card import ModelCard, Tensor
 from services.core.errors import ToolError
 from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
@@ -41,17 +41,19 @@ class OnnxRuntimeCompiler:
         options.optimized_model_filepath = str(path)
         with progress("ONNX Runtime optimises the graph"):
             try:
-                onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
             except Exception as error:
                 raise ToolError(f"ONNX Runtime cannot compile {graph}: {error}", hint="try PRECISION=fp32") from error
         model_file = folder / _MODEL_NAME
         shutil.copyfile(_MODEL_FILE, model_file)
-        return Engine(path, (path, model_file), self.identity()[0], profile.max)
+        return Engine(path, (path, model_file), self.identity()[0], session.get_inputs()[0].name, profile.max)
 
     def open(self, folder: Path, record: BuildRecord) -> Engine:
         """The engine of a published version."""
         path = folder / record.engine_file
-        return Engine(path, (path, folder / _MODEL_NAME), record.compiler, record.max_batch)
+        return Engine(
+            path, (path, folder / _MODEL_NAME), record.compiler, ModelCard.load(folder / "card.json").input.name, record.max_batch
+        )
 
     def describe(self, engine: Engine) -> Description:
         """Names, types and shapes as the optimised graph has them."""
@@ -66,14 +68,13 @@ class OnnxRuntimeCompiler:
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Run in one process; rows go through in batches that the profile allows."""
         session = _session(engine.path)
-        name = session.get_inputs()[0].name
         size = engine.max_batch
-        return np.concatenate([session.run(None, {name: inputs[i : i + size]})[0] for i in range(0, len(inputs), size)])
+        return np.concatenate([session.run(None, {engine.input_name: inputs[i : i + size]})[0] for i in range(0, len(inputs), size)])
 
     def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
         """Run for about two seconds after a warm-up."""
         session = _session(engine.path)
-        feed = {session.get_inputs()[0].name: np.resize(inputs, (batch, *inputs.shape[1:]))}
+        feed = {engine.input_name: np.resize(inputs, (batch, *inputs.shape[1:]))}
         session.run(None, feed)
         times: list[float] = []
         end = time.perf_counter() + _MEASURE_SECONDS

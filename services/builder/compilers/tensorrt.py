@@ -5,7 +5,6 @@ Options, output and files: samples/common/sampleOptions.cpp and sampleReporting.
 """
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from services.builder import process
 from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
 from services.builder.compilers.layer_info import precisions
 from services.builder.compilers.nvidia import find_trtexec, gpu, tensorrt_version
-from services.core.card import Tensor
+from services.core.card import ModelCard, Tensor
 from services.core.errors import ToolError
 from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
@@ -72,12 +71,12 @@ class TensorRtCompiler:
         for source, copy in ((log_file, "build.log"), (log_file.with_suffix(".sh"), "build.sh")):
             files.append(Path(shutil.copy(source, folder / copy)))
         record = CompilerRecord(name=made_by.name, version=made_by.version, argv=tuple(argv))
-        return Engine(target, tuple(files), record, profile.max)
+        return Engine(target, tuple(files), record, name, profile.max)
 
     def open(self, folder: Path, record: BuildRecord) -> Engine:
         """The engine of a published version."""
         path = folder / record.engine_file
-        return Engine(path, (path,), record.compiler, record.max_batch)
+        return Engine(path, (path,), record.compiler, ModelCard.load(folder / "card.json").input.name, record.max_batch)
 
     def describe(self, engine: Engine) -> Description:
         """Tensors and profile as polygraphy reads them from the plan; precisions from the layers of a loaded engine.
@@ -101,10 +100,8 @@ class TensorRtCompiler:
         from polygraphy.comparator import RunResults
         from polygraphy.json import save_json
 
-        card_input = self._settings.artifacts / "card.json"
-        name = json.loads(card_input.read_text())["inputs"][0]["name"]
         given, found = self._work / "inputs.json", self._work / "outputs.json"
-        save_json([{name: inputs[i : i + engine.max_batch]} for i in range(0, len(inputs), engine.max_batch)], str(given))
+        save_json([{engine.input_name: inputs[i : i + engine.max_batch]} for i in range(0, len(inputs), engine.max_batch)], str(given))
         argv = ["polygraphy", "run", str(engine.path), "--trt", "--model-type", "engine"]
         argv += ["--load-inputs", str(given), "--save-outputs", str(found)]
         self._run(argv, self._work / "run.log", "polygraphy runs the golden set through the engine")
@@ -197,7 +194,7 @@ def _input(graph: Path) -> tuple[str, tuple[int, ...]]:
 
 
 def _demand_whole(plan: Path, log_file: Path) -> None:
-    if not plan.is_file() or not os.path.getsize(plan):
+    if not plan.is_file() or not plan.stat().st_size:
         raise ToolError(f"trtexec ended well but wrote no plan at {plan}", hint=f"the full log is {log_file}")
 
 

@@ -20,15 +20,15 @@ def supported(precision: str, accelerator: str, compute_capability: tuple[int, i
         compute_capability: of the GPU, as (major, minor); None where it is not known.
     """
     if precision not in _LEAST:
-        return f"PRECISION={precision} is none of {', '.join(_LEAST)}"
+        return f"{precision} is none of {', '.join(_LEAST)}"
     if accelerator == "onnxruntime":
         if precision in _ONNXRUNTIME:
             return ""
-        return f"PRECISION={precision}: ONNX Runtime has no {precision} kernels for the CPU; it takes {' or '.join(_ONNXRUNTIME)}"
+        return f"ONNX Runtime computes nothing in {precision} on a CPU; it takes {' or '.join(_ONNXRUNTIME)}"
     least = _LEAST[precision]
     if compute_capability is not None and compute_capability < least:
         found = ".".join(map(str, compute_capability))
-        return f"PRECISION={precision} needs a GPU of compute capability {'.'.join(map(str, least))} or later, this one has {found}"
+        return f"{precision} needs a GPU of compute capability {'.'.join(map(str, least))} or later, this one has {found}"
     return ""
 
 
@@ -39,4 +39,4 @@ def require(precision: str, accelerator: str, compute_capability: tuple[int, int
         SettingsError: with the reason that ``supported`` gives.
     """
     if reason := supported(precision, accelerator, compute_capability):
-        raise SettingsError(reason, hint="set PRECISION=auto, or one that this hardware has")
+        raise SettingsError(f"PRECISION={precision}: {reason}", hint="set PRECISION=auto, or one that this hardware has")
