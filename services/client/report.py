@@ -47,7 +47,7 @@ def table(result: Result, scores: Literal["probabilities", "logits"], width: int
         elif width < _NARROWEST_WITH_BAR:
             score = f"{best.score:6.1%}"
         else:
-            score = f"{block * round(best.score * _BAR):<{_BAR}}  {best.score:6.1%}"
+            score = f"{block * round(min(best.score, 1) * _BAR):<{_BAR}}  {best.score:6.1%}"
         lines.append(_shortened(f"  {score}  {best.index:>5}  {_printable(best.label)}".rstrip(), width))
     return "\n".join(lines)
 

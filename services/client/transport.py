@@ -93,11 +93,10 @@ def is_overload(message: str) -> bool:
     return any(text in message.lower() for text in _BUSY)
 
 
-def unreachable(where: str, reason: str, setting: str) -> UnreachableError:
+def unreachable(where: str, reason: str, setting: str, port: int) -> UnreachableError:
     """The error of a server that does not answer."""
-    return UnreachableError(
-        f"no Triton server answers at {where}: {reason}", hint=f"start it with `docker compose up`, or give its address in {setting}"
-    )
+    hint = f"start it with `docker compose up`, or correct {setting}; the port of this protocol is {port} unless it was changed"
+    return UnreachableError(f"no Triton server answers at {where}: {reason}", hint=hint)
 
 
 def not_triton(where: str, found: str, setting: str, port: int) -> NotTritonError:

@@ -18,6 +18,8 @@ _CHANNEL = [
     # By default gRPC waits up to two minutes between attempts, long after the server has come up.
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
+_NO_HTTP2 = "Failed parsing HTTP/2"
+"""How gRPC begins its message about something else on the port."""
 
 
 class GrpcTransport:
@@ -60,11 +62,13 @@ class GrpcTransport:
             raise self._refusal(error.message() or "", status) from None
 
     def _refusal(self, message: str, status: str) -> ServerError:
+        if _NO_HTTP2 in message:
+            return not_triton(self.where, "it does not speak gRPC", _SETTING, _PORT)
         if status == "UNAVAILABLE":
             busy = BusyError(f"{self.where} refuses ({status}): {message}")
-            return busy if is_overload(message) else unreachable(self.where, message, _SETTING)
+            return busy if is_overload(message) else unreachable(self.where, message, _SETTING, _PORT)
         if status == "DEADLINE_EXCEEDED":
-            return unreachable(self.where, f"no answer within {self._timeout:g} s", _SETTING)
+            return unreachable(self.where, f"no answer within {self._timeout:g} s", _SETTING, _PORT)
         if status == "UNIMPLEMENTED":
             return not_triton(self.where, "it does not know Triton's gRPC service", _SETTING, _PORT)
         return ServerError(f"{self.where} refuses ({status}): {message}", hint="the server's log says more")

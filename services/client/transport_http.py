@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any
 
+import gevent.hub  # type: ignore[import-untyped]
 import tritonclient.http as triton
 from geventhttpclient.response import HTTPConnectionClosed
 from tritonclient.utils import InferenceServerException
@@ -17,6 +18,9 @@ _SETTING, _PORT = "TRITON_URL (--url)", 8000
 _GATEWAY = ("502", "503", "504")
 _NO_JSON = "an exception occurred in the client while decoding the response"
 """How tritonclient begins its message about an error reply that is not Triton's JSON."""
+
+# Ctrl-C during a request is no error of the event loop, which would print a traceback.
+gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, KeyboardInterrupt)
 
 
 class HttpTransport:
@@ -39,12 +43,10 @@ class HttpTransport:
     def is_ready(self, model: str) -> bool:
         """See ``transport.Transport``."""
         with self._errors():
-            if self._client.is_model_ready(model):
-                return True
-            # "Not ready" is any status but 200, so also that of a stranger's web server.
+            # Triton's own metrics port says 200 to anything, and a stranger's web server may, too.
             if "extensions" not in self._client.get_server_metadata():
                 raise not_triton(self.where, "its answer is not Triton's", _SETTING, _PORT)
-        return False
+            return bool(self._client.is_model_ready(model))
 
     def config(self, model: str) -> dict[str, Any]:
         """See ``transport.Transport``."""
@@ -67,18 +69,18 @@ class HttpTransport:
         except InferenceServerException as error:
             raise self._refusal(error.message(), error.status() or "") from None
         except TimeoutError:
-            raise unreachable(self.where, f"no answer within {self._timeout:g} s", _SETTING) from None
+            raise unreachable(self.where, f"no answer within {self._timeout:g} s", _SETTING, _PORT) from None
         except HTTPConnectionClosed:
-            raise unreachable(self.where, "it closed the connection", _SETTING) from None
+            raise unreachable(self.where, "it closed the connection", _SETTING, _PORT) from None
         except (HTTPException, ValueError):
             raise not_triton(self.where, "it does not speak Triton's HTTP protocol", _SETTING, _PORT) from None
         except OSError as error:
-            raise unreachable(self.where, error.strerror or str(error), _SETTING) from None
+            raise unreachable(self.where, error.strerror or str(error), _SETTING, _PORT) from None
 
     def _refusal(self, message: str, status: str) -> ServerError:
         if message.startswith(_NO_JSON):
             if status in _GATEWAY:
-                return unreachable(self.where, f"a gateway says HTTP {status}", _SETTING)
+                return unreachable(self.where, f"a gateway says HTTP {status}", _SETTING, _PORT)
             return not_triton(self.where, f"it answers HTTP {status}, and not in Triton's way", _SETTING, _PORT)
         refused = f"{self.where} refuses (HTTP {status}): {message}"
         return BusyError(refused) if status == "503" else ServerError(refused, hint="the server's log says more")

@@ -25,7 +25,7 @@ def wait_until_ready(settings: ClientSettings) -> None:
         ServerError: it was not ready within ``wait_seconds``, or the address is not a Triton server's.
     """
     deadline = time.monotonic() + settings.wait_seconds
-    with connect(settings, timeout=max(0.1, min(CONNECT_SECONDS, settings.wait_seconds))) as transport:
+    with connect(settings, timeout=max(1.0, min(CONNECT_SECONDS, settings.wait_seconds))) as transport:
         problem = _problem(transport, settings.name)
         if problem is None:
             return

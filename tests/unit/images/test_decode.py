@@ -1,0 +1,154 @@
+"""Every kind of picture becomes upright 8-bit RGB, and whatever is none becomes one clear error."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from services.core.errors import ImageError
+from services.images.decode import MAX_FILE_BYTES, decode
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def palette(**options) -> bytes:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, *RED])
+    return encoded(image, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(encoded(Image.new("RGB", (4, 4), RED)), RED, id="RGB"),
+        pytest.param(encoded(Image.new("RGB", (4, 4), RED), "WEBP", lossless=True), RED, id="WebP"),
+        pytest.param(encoded(Image.new("1", (4, 4), 1)), WHITE, id="1 bit"),
+        pytest.param(encoded(Image.new("L", (4, 4), 77)), (77, 77, 77), id="greyscale"),
+        pytest.param(encoded(Image.new("LA", (4, 4), (77, 255))), (77, 77, 77), id="LA opaque"),
+        pytest.param(encoded(Image.new("LA", (4, 4), (77, 0))), WHITE, id="LA transparent on white"),
+        pytest.param(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), WHITE, id="RGBA transparent on white"),
+        pytest.param(encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 128))), (255, 127, 127), id="RGBA half on white"),
+        pytest.param(palette(), RED, id="palette"),
+        pytest.param(palette(transparency=1), WHITE, id="palette, transparent colour"),
+        pytest.param(palette(transparency=b"\xff\x80"), (255, 127, 127), id="palette, half transparent colour"),
+        pytest.param(encoded(Image.new("RGB", (4, 4), RED), transparency=RED), WHITE, id="RGB, transparent colour"),
+        pytest.param(encoded(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "TIFF"), RED, id="CMYK"),
+        pytest.param(encoded(Image.fromarray(np.full((4, 4), 65535, np.uint16))), WHITE, id="16-bit white"),
+        pytest.param(encoded(Image.fromarray(np.full((4, 4), 32768, np.uint16))), (128, 128, 128), id="16-bit mid grey is not clipped"),
+        pytest.param(encoded(Image.fromarray(np.full((4, 4), 300, np.uint16)), "TIFF"), (1, 1, 1), id="16-bit near black stays dark"),
+        pytest.param(b"P5 4 4 65535\n" + struct.pack(">H", 32768) * 16, (128, 128, 128), id="16-bit PGM"),
+    ],
+)
+def test_every_mode_becomes_rgb(data, expected):
+    image = decode(data)
+    assert image.mode == "RGB"
+    assert image.size == (4, 4)
+    assert image.getpixel((1, 2)) == expected
+
+
+def test_cmyk_jpeg_keeps_its_colour():
+    pixel = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)).getpixel((8, 8))
+    assert np.abs(np.subtract(pixel, RED)).max() < 8
+
+
+def test_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, (0, 0, 255))]
+    assert decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])).getpixel((0, 0)) == RED
+
+
+# What a camera stores for the scene "left red, right white, upper left corner black", for each way it was held (EXIF 2.32, tag 0x0112).
+@pytest.mark.parametrize(
+    ("orientation", "stored"),
+    [
+        (1, None),
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, Image.Transpose.ROTATE_180),
+        (4, Image.Transpose.FLIP_TOP_BOTTOM),
+        (5, Image.Transpose.TRANSPOSE),
+        (6, Image.Transpose.ROTATE_90),
+        (7, Image.Transpose.TRANSVERSE),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+def test_exif_orientation_turns_the_picture_upright(orientation, stored):
+    scene = Image.new("RGB", (6, 4), WHITE)
+    scene.paste(RED, (0, 0, 3, 4))
+    scene.putpixel((0, 0), (0, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    held = scene.transpose(stored) if stored is not None else scene
+    assert decode(encoded(held, exif=exif)).tobytes() == scene.tobytes()
+
+
+# As in production: Pillow's own remark about it is silenced, and only there.
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_is_no_reason_to_refuse_a_picture():
+    assert decode(encoded(Image.new("RGB", (8, 8), RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")).size == (8, 8)
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        pytest.param(b"", "an empty file", id="empty"),
+        pytest.param(b"hello\n", "a text file", id="text"),
+        pytest.param(b"  <!DOCTYPE html><html>", "an HTML page", id="HTML"),
+        pytest.param(b"<svg xmlns='x'/>", "an SVG", id="SVG"),
+        pytest.param(b"%PDF-1.7 \0", "a PDF", id="PDF"),
+        pytest.param(b"\x00\x01\x02\x03", "00 01 02 03", id="unknown bytes"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", "a text file", id="EPS is never given to Ghostscript"),
+        pytest.param(encoded(NOISE, "JPEG")[:1500], "truncated", id="truncated JPEG"),
+        pytest.param(encoded(NOISE)[:6000], "truncated", id="truncated PNG"),
+        pytest.param(encoded(NOISE, "TIFF")[:6000], "damaged", id="truncated TIFF"),
+        pytest.param(encoded(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF"), "floating-point", id="floating point"),
+        pytest.param(encoded(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"), "32-bit", id="32-bit"),
+        pytest.param(encoded(Image.new("1", (300, 1))), "a strip of 300 x 1", id="strip"),
+    ],
+)
+def test_what_is_no_picture_is_named_and_described(data, found):
+    with pytest.raises(ImageError) as caught:
+        decode(data, "holiday.jpg")
+    assert str(caught.value).startswith("holiday.jpg: ")
+    assert found in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [9_500, 30_000], ids=["where Pillow only warns", "where Pillow refuses"])
+def test_decompression_bomb_is_an_error(side):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="too many pixels"):
+        decode(bomb, "bomb.png")
+
+
+def test_files_are_named_by_their_path(tmp_path):
+    good = tmp_path / "good.png"
+    good.write_bytes(encoded(Image.new("RGB", (5, 3), RED)))
+    assert decode(good).size == (5, 3)
+    for wrong, reason in ((tmp_path, "a folder"), (tmp_path / "missing.png", "No such file")):
+        with pytest.raises(ImageError, match=reason) as caught:
+            decode(wrong)
+        assert str(wrong) in str(caught.value)
+
+
+def test_a_huge_file_is_not_read_to_its_end(tmp_path):
+    huge = tmp_path / "film.jpg"
+    with huge.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES * 100)
+    with pytest.raises(ImageError, match="more than 64 MiB"):
+        decode(huge)
