@@ -18,7 +18,9 @@ launcher_stage() { one_shot "$1"; }
 launcher_running() { [ -n "$(docker compose ps --quiet --status running triton 2>/dev/null)" ]; }
 
 launcher_serve() {
-  docker compose up --detach --no-deps --wait triton && return
+  # Created with its dependencies, for without them Compose would take it for another service and later make it anew;
+  # started without them, for the stages ran just now.
+  docker compose create triton && docker compose up --detach --no-deps --no-recreate --wait triton && return
   docker compose logs --no-log-prefix --tail 30 triton >&2
   docker inspect --format '{{with .State.Health}}{{range .Log}}{{.Output}}{{end}}{{end}}' "$(docker compose ps --all --quiet triton)" | tail -n 2 >&2
   fail 8 "the server did not get healthy" "see its last lines above; scripts/doctor checks the machine"
