@@ -69,7 +69,7 @@ def load_golden(file: Path, card: ModelCard) -> Golden:
     """
     hint = "mount the model repository, set MODEL_REPOSITORY_DIR, or name the file with --golden"
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             golden = Golden(arrays["inputs"], arrays["scores"])
     except OSError as error:
         raise ContractError(f"cannot read {file}: {error.strerror or error}", hint=hint) from None

@@ -71,6 +71,10 @@ def describe(data: bytes) -> str:
         return "a PDF document"
     if start.startswith((b"<svg", b"<?xml")):
         return "an SVG or XML document"
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")):
+        return "a picture that is damaged or cut off near its beginning"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1"):
+        return "a HEIC photograph (convert it to JPEG)"
     if b"\0" not in start and all(byte < 128 for byte in start):
         return "a text file"
     return f"unknown content that begins with bytes {data[:8].hex(' ')}"

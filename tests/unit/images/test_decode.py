@@ -106,6 +106,8 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         pytest.param(b"  <!DOCTYPE html><html>", "an HTML page", id="HTML"),
         pytest.param(b"<svg xmlns='x'/>", "an SVG", id="SVG"),
         pytest.param(b"%PDF-1.7 \0", "a PDF", id="PDF"),
+        pytest.param(encoded(NOISE)[:30], "cut off near its beginning", id="PNG header only"),
+        pytest.param(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photograph", id="HEIC"),
         pytest.param(b"\x00\x01\x02\x03", "00 01 02 03", id="unknown bytes"),
         pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", "a text file", id="EPS is never given to Ghostscript"),
         pytest.param(encoded(NOISE, "JPEG")[:1500], "truncated", id="truncated JPEG"),
