@@ -168,5 +168,5 @@ class ClientSettings(FolderSettings):
     client_batch: int = Field(8, ge=1, description="pictures per request; the server's own limit lowers it")
     wait_seconds: float = Field(120, ge=0, description="time to wait for the model to get ready, in seconds")
     request_timeout_seconds: float = Field(
-        60, gt=0, description="time one request may take, and an overloaded server is asked again, in seconds"
+        60, gt=0, description="time for one request, and for asking an overloaded server again, in seconds"
     )
