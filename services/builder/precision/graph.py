@@ -1,10 +1,13 @@
 """An ONNX graph prepared for a change of its arithmetic: named nodes, plain initializers, the type of every tensor."""
 
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
+import onnx.version_converter
+import onnxruntime
 from onnx import NodeProto, TensorProto
 
 from services.core.errors import SettingsError
@@ -39,14 +42,29 @@ class Graph:
                     self.consumers[name].append(node)
 
     @classmethod
-    def load(cls, path: Path) -> "Graph":
-        """Read a model file; external data next to it is read too."""
-        return cls(onnx.load(str(path)))
+    def load(cls, path: Path, least_opset: int = 0) -> "Graph":
+        """Read a model file, raise its opset where it is below ``least_opset``, and fold its constants.
+
+        ONNX Runtime's basic optimisations keep to standard operators. They take away what stands between a convolution and its
+        neighbours (a Pad node, most of all), which Q/DQ nodes would otherwise nail down.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            simple = Path(folder) / "simple.onnx"
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.optimized_model_filepath = str(simple)
+            options.log_severity_level = 3
+            onnxruntime.InferenceSession(_raised(path, least_opset), options, providers=["CPUExecutionProvider"])
+            model = onnx.load(str(simple))
+        standard = [entry for entry in model.opset_import if entry.domain in {node.domain for node in model.graph.node}]
+        del model.opset_import[:]
+        model.opset_import.extend(standard)
+        return cls(model)
 
     @property
     def opset(self) -> int:
         """Version of the standard operators."""
-        return next(entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx"))
+        return _opset(self.model)
 
     @property
     def outputs(self) -> set[str]:
@@ -56,6 +74,18 @@ class Graph:
     def is_float(self, name: str) -> bool:
         """The tensor is FP32."""
         return self.types.get(name) == TensorProto.FLOAT
+
+
+def _raised(path: Path, least_opset: int) -> str | bytes:
+    """The model as ONNX Runtime takes it: the file, or the bytes of the model in a later opset."""
+    model = onnx.load(str(path))
+    if _opset(model) >= least_opset:
+        return str(path)
+    return onnx.version_converter.convert_version(model, least_opset).SerializeToString()
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def _refuse_control_flow(model: onnx.ModelProto) -> None:

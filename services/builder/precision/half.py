@@ -34,8 +34,12 @@ def to_half(graph: Graph, half: int, keep: Collection[str] = ()) -> onnx.ModelPr
     Returns:
         The model; names, types and shapes of its inputs and outputs are what they were.
     """
-    fp32 = {node.name for node in (*_exact(graph), *_suffix(graph))} | set(keep)
-    return _Halver(graph, half, fp32).run()
+    return _Halver(graph, half, fp32_ends(graph) | set(keep)).run()
+
+
+def fp32_ends(graph: Graph) -> set[str]:
+    """Names of the nodes before the first matrix operation, of the arithmetic of shapes, and of those that make scores."""
+    return {node.name for node in (*_exact(graph), *_suffix(graph))}
 
 
 def _exact(graph: Graph) -> Iterator[NodeProto]:
