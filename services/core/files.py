@@ -39,7 +39,7 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn the errors of a write below ``folder`` into one that says what to do.
 
     Raises:
-        RepositoryError: the disk is full, the file system is read-only, or access is denied.
+        RepositoryError: the disk is full, the file system is read-only, access is denied, or the folder is a file.
     """
     try:
         yield
@@ -50,6 +50,8 @@ def writing(folder: Path) -> Iterator[None]:
             errno.EROFS: "mount it writable for this stage",
             errno.EACCES: f"make it writable for uid {os.getuid()}, or set STACK_UID and STACK_GID to its owner",
             errno.EPERM: f"make it writable for uid {os.getuid()}, or set STACK_UID and STACK_GID to its owner",
+            errno.EEXIST: "a file is where a folder should be: remove it, or name another folder",
+            errno.ENOTDIR: "a file is where a folder should be: remove it, or name another folder",
         }
         if error.errno not in hints:
             raise

@@ -55,6 +55,13 @@ class Settings(BaseModel):
             lines.append(f"  {name.upper():<26}{field.description}{default}")
         return "\n".join(lines)
 
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        # An empty name would make the folder of all models the model's own.
+        if not self.name:
+            raise ValueError(f"MODEL={self.model}, MODEL_NAME={self.model_name}: no name is left to serve the model under; set MODEL_NAME")
+        return self
+
     @property
     def name(self) -> str:
         """The name the model is served under."""
