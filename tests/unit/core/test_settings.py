@@ -1,0 +1,96 @@
+"""What the environment says becomes typed settings, or one error that names every value that cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from services.core.errors import SettingsError
+from services.core.settings import BuilderSettings, ClientSettings, ExporterSettings
+
+
+def test_the_defaults_are_usable_as_they_are():
+    for kind in (ExporterSettings, BuilderSettings, ClientSettings):
+        assert kind.from_env({}).name == "resnet50"
+
+
+def test_every_value_that_cannot_be_used_is_named_at_once():
+    environment = {"MAX_BATCH": "many", "PRECISION": "fp12", "WORKSPACE_MIB": "0", "KEEP_VERSIONS": "3"}
+    with pytest.raises(SettingsError) as caught:
+        BuilderSettings.from_env(environment)
+    lines = str(caught.value).splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == ["MAX_BATCH=many", "PRECISION=fp12", "WORKSPACE_MIB=0"]
+    assert "fp32" in str(caught.value)
+    assert ".env" in caught.value.hint
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_variable_counts_as_unset(empty):
+    settings = ExporterSettings.from_env({"MODEL": empty, "CROP": empty, "MEAN": empty, "GOLDEN_COUNT": empty})
+    assert (settings.model, settings.crop, settings.mean, settings.golden_count) == ("resnet50", None, None, 8)
+
+
+def test_variables_of_other_programs_are_ignored():
+    assert ClientSettings.from_env({"PATH": "/bin", "top_k": "9"}).top_k == 5
+
+
+def test_the_command_line_wins_where_it_says_something():
+    settings = ClientSettings.from_env({"TOP_K": "3", "PROTOCOL": "grpc"}, top_k=1, protocol=None)
+    assert (settings.top_k, settings.protocol) == (1, "grpc")
+
+
+def test_numbers_in_a_row():
+    assert ExporterSettings.from_env({"MEAN": "0.5, 0.25,0"}).mean == (0.5, 0.25, 0.0)
+    assert BuilderSettings.from_env({"PREFERRED_BATCH": "8,16"}).preferred_batch == (8, 16)
+
+
+@pytest.mark.parametrize(("key", "value"), [("MEAN", "0.5,0.5"), ("MEAN", "1,2,3,4"), ("STD", "a,b,c")])
+def test_a_row_of_the_wrong_length_or_kind_is_named(key, value):
+    with pytest.raises(SettingsError, match=f"^{key}"):
+        ExporterSettings.from_env({key: value})
+
+
+@pytest.mark.parametrize("value", ["8,,16", "8,x", "0", "64"])
+def test_preferred_batches_must_be_sizes_up_to_the_largest(value):
+    with pytest.raises(SettingsError, match="PREFERRED_BATCH"):
+        BuilderSettings.from_env({"PREFERRED_BATCH": value, "MAX_BATCH": "32"})
+
+
+@pytest.mark.parametrize("sizes", [("9", "8", "32"), ("1", "8", "4"), ("2", "1", "1")])
+def test_batch_sizes_must_be_in_order(sizes):
+    environment = dict(zip(("MIN_BATCH", "OPT_BATCH", "MAX_BATCH"), sizes, strict=True))
+    with pytest.raises(SettingsError) as caught:
+        BuilderSettings.from_env(environment)
+    assert all(f"{key}={value}" in str(caught.value) for key, value in environment.items())
+    assert "expected MIN_BATCH <= OPT_BATCH <= MAX_BATCH" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "kind"),
+    [
+        ({}, "KIND_GPU"),
+        ({"ACCELERATOR": "onnxruntime"}, "KIND_CPU"),
+        ({"ACCELERATOR": "onnxruntime", "INSTANCE_KIND": "KIND_GPU"}, "KIND_GPU"),
+    ],
+)
+def test_instances_run_where_the_accelerator_is_unless_said_otherwise(environment, kind):
+    assert BuilderSettings.from_env(environment).kind == kind
+
+
+def test_artifacts_lie_in_a_folder_of_the_served_name():
+    settings = ExporterSettings.from_env({"MODEL": "onnx:/models/My Net.onnx", "ARTIFACTS_DIR": "/srv/a"})
+    assert settings.artifacts == Path("/srv/a/My_Net")
+
+
+@pytest.mark.parametrize("environment", [{"MODEL_NAME": ".."}, {"MODEL_NAME": "-"}, {"MODEL": "..."}])
+def test_a_model_that_has_no_name_left_is_refused(environment):
+    """An empty name would make the folder of all models the model's own."""
+    with pytest.raises(SettingsError, match="MODEL_NAME"):
+        ExporterSettings.from_env(environment)
+
+
+@pytest.mark.parametrize("kind", [ExporterSettings, BuilderSettings, ClientSettings])
+def test_help_shows_every_setting_with_its_meaning(kind):
+    text = kind.help()
+    for name, field in kind.model_fields.items():
+        assert field.description, name
+        assert any(line.split()[0] == name.upper() and field.description in line for line in text.splitlines()[1:]), name
