@@ -1,8 +1,9 @@
 """Starts tritonserver on the published models: ``python3 -m services.triton.launch``. Standard library only.
 
 The same command runs in NVIDIA's image, in the CPU image and as a local process; what differs comes from the environment.
-The options are those of ``src/command_line_parser.cc`` of triton-inference-server/server; all that are always given
-exist from 24.10 (the release of the PyPI wheel) to 26.08. Restricted APIs are described in its ``docs/customization_guide/inference_protocols.md``.
+The options are those of ``src/command_line_parser.cc`` of triton-inference-server/server; all that are always given exist
+from 24.10 (the release of the PyPI wheel) to 26.08. Restricted APIs are described in its
+``docs/customization_guide/inference_protocols.md``.
 """
 
 import os
