@@ -19,7 +19,7 @@ TYPE_NAMES: dict[int, str] = {
 }  # fmt: skip
 _ANY = "Float, Half, BFloat16, FP8, E8M0, FP4, Int4, Int8, Int64, Int32, or Bool"
 _QUANTISED = "FP8, FP4, Int4, Int8, or UInt8"
-_TAKES_UINT8 = {"Cast", "DequantizeLinear", "Identity"}
+_TAKES_UINT8 = {"Cast", "DequantizeLinear"}
 _SAME_TYPES = {"Add": "SUM", "Sub": "SUB", "Mul": "PROD", "Div": "DIV", "Max": "MAX", "Min": "MIN", "Pow": "POW"}
 _OWN_DOMAINS = ("", "ai.onnx", "trt.plugins")
 _SUPPORTED = frozenset(json.loads(Path(__file__).with_name("tables").joinpath("operators.json").read_text())["operators"])

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto as T
 
 from simulator.graph import TYPE_NAMES, Graph
+from simulator.plan import Plan, Tensor
 
 UNKNOWN_FORMAT = "N/A due to dynamic shapes"
 _LINEAR = {
@@ -45,24 +46,52 @@ def describe(graph: Graph, shapes: dict[str, list[int]], *, weakly_fp32: bool) -
     ]
 
 
-def render(layers: list[dict[str, Any]], tensors: list[str], *, verbosity: str, context: bool, dynamic: bool, major: int) -> str:
-    """The JSON text; TensorRT 11 calls the last list ``I/O Tensors``, 10 called it ``Bindings``."""
+def render(plan: Plan, *, context: bool) -> str:
+    """The JSON text of an engine, as its TensorRT version writes it.
+
+    TensorRT 11 made ``Datatype`` and ``Format`` of ``Format/Datatype`` (Polygraphy 0.53.6 reads both), and put objects
+    called ``I/O Tensors`` in the place of the names called ``Bindings`` (NVIDIA's migration guide of IEngineInspector).
+    """
+    major = plan.tensorrt[0]
     shown: list[Any] = []
-    if verbosity == "detailed":
-        shown = layers if context or not dynamic else [_without_shapes(layer) for layer in layers]
-    elif verbosity == "layer_names_only":
-        shown = [layer["Name"] for layer in layers]
-    rows = ",".join(json.dumps(layer, indent=2) + "\n" for layer in shown)
-    return f'{{"Layers": [{rows}],\n"{"I/O Tensors" if major >= 11 else "Bindings"}": {json.dumps(tensors)}\n}}\n'
+    if plan.verbosity == "detailed":
+        shown = [_shown(layer, hidden=plan.dynamic and not context, major=major) for layer in plan.layers["layers"]]
+    elif plan.verbosity == "layer_names_only":
+        shown = [layer["Name"] for layer in plan.layers["layers"]]
+    document: dict[str, Any] = {"Layers": shown}
+    if major >= 11:
+        document["I/O Tensors"] = [_io_tensor(tensor, plan) for tensor in plan.tensors]
+    else:
+        document["Bindings"] = [tensor.name for tensor in plan.tensors]
+    return json.dumps(document, indent=1) + "\n"
 
 
-def _without_shapes(layer: dict[str, Any]) -> dict[str, Any]:
-    hidden = dict(layer)
-    for side in ("Inputs", "Outputs"):
-        hidden[side] = [
-            tensor | {"Dimensions": [-1, *tensor["Dimensions"][1:]], "Format/Datatype": UNKNOWN_FORMAT} for tensor in layer[side]
-        ]
-    return hidden
+def _shown(layer: dict[str, Any], *, hidden: bool, major: int) -> dict[str, Any]:
+    def tensor(inner: dict[str, Any]) -> dict[str, Any]:
+        dims = [-1, *inner["Dimensions"][1:]] if hidden else inner["Dimensions"]
+        kind, layout = (UNKNOWN_FORMAT, UNKNOWN_FORMAT) if hidden else (inner["Datatype"], inner["Format"])
+        told = {"Format/Datatype": layout} if major < 11 else {"Datatype": kind, "Format": layout}
+        return {"Name": inner["Name"], "Location": "Device", "Dimensions": dims} | told
+
+    return layer | {side: [tensor(inner) for inner in layer[side]] for side in ("Inputs", "Outputs")}
+
+
+def _io_tensor(tensor: Tensor, plan: Plan) -> dict[str, Any]:
+    ranges = [profile[tensor.name] for profile in plan.profiles if tensor.name in profile]
+    names = {"FP32": "Float", "FP16": "Half", "BF16": "BFloat16", "UINT8": "UInt8", "INT8": "Int8", "INT32": "Int32", "INT64": "Int64"}
+    kind = names.get(tensor.dtype, tensor.dtype)
+    return {
+        "Name": tensor.name,
+        "IOMode": tensor.mode.capitalize(),
+        "DataType": kind,
+        "Dimensions": list(tensor.shape),
+        "Location": "Device",
+        "IsShapeInferenceIO": False,
+        "ProfileInfo": [
+            {"MinShape": low, "OptShape": middle, "MaxShape": high, "Format": f"{_LINEAR.get(kind, 'Row major linear')} (kLINEAR)"}
+            for low, middle, high in ranges
+        ],
+    }
 
 
 def _dimensions(graph: Graph, shapes: dict[str, list[int]]) -> dict[str, list[int]]:
@@ -83,8 +112,12 @@ def _kind(graph: Graph, tensor: str, weakly_fp32: bool) -> str:
 
 
 def _tensor(name: str, kind: str, sizes: dict[str, list[int]], formats: dict[str, str]) -> dict[str, Any]:
-    text = formats.get(kind, f"Row major linear {kind} format")
-    return {"Name": name, "Location": "Device", "Dimensions": sizes.get(name, []), "Format/Datatype": text}
+    return {
+        "Name": name,
+        "Dimensions": sizes.get(name, []),
+        "Datatype": kind,
+        "Format": formats.get(kind, f"Row major linear {kind} format"),
+    }
 
 
 def quantised(graph: Graph, tensor: str) -> str:

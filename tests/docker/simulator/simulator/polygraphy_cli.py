@@ -1,7 +1,7 @@
 """Polygraphy with a simulated TensorRT below it.
 
 The command line, its checks, the comparison and the files are those of the real Polygraphy (PyPI); only the two names of
-``polygraphy.backend.trt`` that load and run an engine are replaced, and the text that ``inspect model`` makes of one. So
+``polygraphy.backend.trt`` that load and run an engine are replaced, and where ``inspect model`` gets its data. So
 ``run X.plan --trt --model-type engine`` and ``inspect model X.plan --model-type engine --show layers`` work on simulated
 plans; whatever else wants TensorRT fails as Polygraphy does without it.
 """
@@ -20,11 +20,13 @@ from polygraphy.datatype import DataType
 from polygraphy.exception import PolygraphyException
 from polygraphy.logger import G_LOGGER
 from polygraphy.tools._main import main as real_main
+from polygraphy.tools.inspect.subtool.model import extractors
+from polygraphy.tools.inspect.subtool.model.graph_data import GraphData, NodeInfo, ProfileInfo, ProfileTensorInfo, TensorInfo
 
 from simulator import layers, misbehave
 from simulator.engine import NUMPY_TYPES, Array, Engine, ShapeError
 from simulator.machine import Machine
-from simulator.plan import DeserializationError, Plan
+from simulator.plan import DeserializationError, Plan, Tensor
 
 
 class SimulatedEngine:
@@ -102,32 +104,50 @@ class TrtRunner(BaseRunner):  # type: ignore[misc]
         del self._engine
 
 
-def str_from_engine(engine: SimulatedEngine, _context: object, *, show_layers: bool, **_other: Any) -> str:
-    """``inspect model``'s text: inputs, outputs, profiles, and the layers' JSON objects one a line."""
+def graph_data_from_trt_engine(engine: SimulatedEngine, _context: object, **_other: Any) -> GraphData:
+    """What the real Polygraphy prints of an engine, taken from the plan."""
     plan = engine.plan
-    lines = ["Name: Simulated Network 0 | Explicit Batch Engine", ""]
-    for title, tensors in (("Input", plan.inputs), ("Output", plan.outputs)):
-        shown = ", ".join(
-            f"{tensor.name} [dtype={DataType.from_dtype(NUMPY_TYPES[tensor.dtype])}, shape={tensor.shape}]" for tensor in tensors
-        )
-        lines += [f"---- {len(tensors)} Engine {title}(s) ----", f"{{{shown}}}", ""]
-    lines.append(f"---- {len(plan.profiles)} Profile(s) ({len(plan.tensors)} Tensor(s) Each) ----")
-    for index, profile in enumerate(plan.profiles):
-        lines.append(f"- Profile: {index}")
-        for name, (low, middle, high) in profile.items():
-            lines.append(f"    Tensor: {name} (Input) | Shapes: min={tuple(low)}, opt={tuple(middle)}, max={tuple(high)}")
-    found = json.loads(
-        layers.render(plan.layers["layers"], [], verbosity=plan.verbosity, context=True, dynamic=plan.dynamic, major=plan.tensorrt[0])
-    )["Layers"]
-    lines += ["", f"---- {len(found)} Layer(s) Per Profile ----"]
-    if show_layers:
-        lines += [json.dumps(layer) for layer in found]
-    return "\n".join("    " + line for line in lines)
+    found = json.loads(layers.render(plan, context=True))["Layers"]
+    nodes = [_node(index, layer if isinstance(layer, dict) else {"Name": layer}) for index, layer in enumerate(found)]
+    return GraphData(
+        title="Name: Simulated Network 0 | Explicit Batch Engine",
+        model_type="trt_engine",
+        graph_inputs=[_tensor(tensor) for tensor in plan.inputs],
+        graph_outputs=[_tensor(tensor) for tensor in plan.outputs],
+        device_memory_bytes=0,
+        num_io_tensors=len(plan.tensors),
+        profiles=[ProfileInfo(index, _ranges(plan, profile)) for index, profile in enumerate(plan.profiles)],
+        per_profile_nodes=[nodes],
+        num_layers=len(nodes),
+    )
+
+
+def _tensor(tensor: Tensor) -> TensorInfo:
+    return TensorInfo(tensor.name, DataType.from_dtype(NUMPY_TYPES[tensor.dtype]), tensor.shape)
+
+
+def _ranges(plan: Plan, profile: dict[str, list[list[int]]]) -> list[ProfileTensorInfo]:
+    return [
+        ProfileTensorInfo(tensor.name, index, True, *(tuple(bound) for bound in profile[tensor.name]))
+        if tensor.mode == "input"
+        else ProfileTensorInfo(tensor.name, index, False, shape=tensor.shape)
+        for index, tensor in enumerate(plan.tensors)
+    ]
+
+
+def _node(index: int, layer: dict[str, Any]) -> NodeInfo:
+    def told(side: str) -> list[TensorInfo]:
+        formats = [(tensor, tensor.get("Format/Datatype") or f"{tensor['Datatype']} {tensor['Format']}") for tensor in layer.get(side, [])]
+        return [TensorInfo(tensor["Name"], None, tensor["Dimensions"], docstring=f"Format: {text}") for tensor, text in formats]
+
+    tactic = layer.get("TacticName", "Unknown")
+    return NodeInfo(f"p0_node_{index}", layer["Name"], layer.get("LayerType", "Unknown"), told("Inputs"), told("Outputs"), tactic=tactic)
 
 
 def main() -> int:
     """Run Polygraphy's own command line."""
-    trt.EngineFromBytes, trt.TrtRunner, trt.util.str_from_engine = EngineFromBytes, TrtRunner, str_from_engine
+    trt.EngineFromBytes, trt.TrtRunner = EngineFromBytes, TrtRunner
+    extractors.graph_data_from_trt_engine = graph_data_from_trt_engine
     sys.argv[0] = "polygraphy"
     return int(real_main() or 0)
 

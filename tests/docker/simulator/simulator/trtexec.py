@@ -168,7 +168,7 @@ def _as_fp32(layer: dict[str, object]) -> dict[str, object]:
     for side in ("Inputs", "Outputs"):
         tensors = layer[side]
         if isinstance(tensors, list):
-            changed[side] = [tensor | {"Format/Datatype": "Row major linear FP32"} for tensor in tensors]
+            changed[side] = [tensor | {"Datatype": "Float", "Format": "Row major linear FP32"} for tensor in tensors]
     for part in ("Weights", "Bias"):
         value = layer.get(part)
         if isinstance(value, dict):
@@ -205,7 +205,7 @@ def _use(plan: Plan | None, options: Options, machine: Machine) -> bool:
         log.info("Skipped inference phase since --skipInference is added.")
         return True
     if wants_layers:
-        _layer_information(plan, options, machine, context=not skip)
+        _layer_information(plan, options, context=not skip)
     if skip:
         log.info("Skipped inference phase since --skipInference is added.")
         return True
@@ -223,9 +223,8 @@ def _use(plan: Plan | None, options: Options, machine: Machine) -> bool:
     return True
 
 
-def _layer_information(plan: Plan, options: Options, machine: Machine, *, context: bool) -> None:
-    names = [tensor.name for tensor in plan.tensors]
-    text = layers.render(plan.layers["layers"], names, verbosity=plan.verbosity, context=context, dynamic=plan.dynamic, major=machine.major)
+def _layer_information(plan: Plan, options: Options, *, context: bool) -> None:
+    text = layers.render(plan, context=context)
     if options.get("--dumpLayerInfo"):
         log.info("Layer Information:")
         log.info(text)
