@@ -226,6 +226,7 @@ def _onnx_from_torch(network: torch.nn.Module, size: int) -> onnx.ModelProto:
     axes = {FLOAT_INPUT: {0: BATCH}, SCORES: {0: BATCH}}
     with progress("PyTorch to ONNX"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that it is the older one of two exporters, and of every shape it traces
+        torch._C._jit_set_onnx_log_enabled(False)  # a failure would print the whole traced graph on stdout, where data goes
         try:
             torch.onnx.export(
                 network,

@@ -1,0 +1,43 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """efficientnet_lite0 with its real weights, exported, built and served; tests must leave it serving what it served."""
+    stack = Stack(tmp_path_factory.mktemp("lite0"))
+    try:
+        stack.build()
+        stack.serve()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A tiny classifier of a Python factory, exported: quick to build, for tests of versions and faults."""
+    stack = Stack(tmp_path_factory.mktemp("tiny_export"), MODEL="py:tiny_factory:tiny", CROP="32", RESIZE="32")
+    (stack.folder / "tiny_factory.py").write_text(
+        "import torch\n"
+        "def tiny():\n"
+        "    torch.manual_seed(1)\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4),\n"
+        "                               torch.nn.Flatten(), torch.nn.Linear(128, 10))\n"
+    )
+    stack.run("exporter")
+    return stack
+
+
+@pytest.fixture
+def tiny(tiny_export: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """A repository and a server of its own on the exported tiny classifier."""
+    stack = Stack(tmp_path, **{key: tiny_export.settings[key] for key in ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")})
+    try:
+        yield stack
+    finally:
+        stack.stop()

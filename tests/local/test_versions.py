@@ -1,0 +1,167 @@
+"""Publishing to a live server: new versions, swaps under load, refusals, rollback."""
+
+import hashlib
+import http.client
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tritonclient import grpc
+
+from tests.local.stack import Stack
+
+
+class Load(threading.Thread):
+    """One client that asks without a pause, over gRPC, and checks every answer."""
+
+    def __init__(self, stack: Stack, inputs: np.ndarray, scores: np.ndarray) -> None:
+        super().__init__(daemon=True)
+        self._stack, self._inputs, self._scores = stack, inputs, scores
+        self.done = threading.Event()
+        self.answers, self.failures = 0, list[str]()
+
+    def run(self) -> None:
+        with grpc.InferenceServerClient(f"127.0.0.1:{self._stack.grpc}") as client:
+            while not self.done.is_set():
+                row = self.answers % len(self._inputs)
+                tensor = grpc.InferInput("images", [1, *self._inputs.shape[1:]], "UINT8")
+                tensor.set_data_from_numpy(self._inputs[row : row + 1])
+                try:
+                    found = client.infer(self._stack.name, [tensor]).as_numpy("scores")[0]
+                    if not np.allclose(found, self._scores[row], atol=1e-3):
+                        self.failures.append(f"wrong answer, off by {np.abs(found - self._scores[row]).max()}")
+                except grpc.InferenceServerException as error:
+                    self.failures.append(str(error))
+                self.answers += 1
+
+
+def test_a_swap_under_load_fails_no_request(tiny: Stack) -> None:
+    tiny.run("builder")
+    tiny.serve()
+    golden = np.load(tiny.model_folder / "1" / "golden.npz")
+    clients = [Load(tiny, golden["inputs"], golden["scores"]) for _ in range(8)]
+    ready = []
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as probe:
+        for client in clients:
+            client.start()
+        try:
+            for size in ("2", "4", "16"):
+                swap = threading.Thread(target=tiny.run, args=("builder",), kwargs={"OPT_BATCH": size})
+                swap.start()
+                while swap.is_alive():
+                    ready.append(probe.is_model_ready(tiny.name))
+                    time.sleep(0.02)
+                swap.join()
+            tiny.run("builder", "rollback", "2")
+            ready.append(probe.is_model_ready(tiny.name))
+        finally:
+            for client in clients:
+                client.done.set()
+            for client in clients:
+                client.join()
+    assert [failure for client in clients for failure in client.failures] == []
+    assert all(ready)
+    assert sum(client.answers for client in clients) > 1000
+    assert tiny.live_version() == 2
+
+
+def test_versions_are_listed_kept_and_rolled_back_with_their_own_config(tiny: Stack) -> None:
+    for size in ("2", "4", "8", "16"):
+        tiny.run("builder", OPT_BATCH=size)
+    rows = json.loads(tiny.run("builder", "list", "--json").stdout)
+    assert [(row["version"], row["live"]) for row in rows] == [(2, False), (3, False), (4, True)]
+    tiny.serve()
+    tiny.run("builder", "rollback")
+    assert tiny.live_version() == 3
+    assert (tiny.model_folder / "config.pbtxt").read_bytes() == (tiny.model_folder / "3" / "config.pbtxt").read_bytes()
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as client:
+        assert client.is_model_ready(tiny.name, "3")
+        assert not client.is_model_ready(tiny.name, "4")
+    refused = tiny.run("builder", "rollback", "9", code=7)
+    assert "2, 3, 4" in refused.stderr
+    assert tiny.live_version() == 3
+
+
+def test_an_engine_that_fails_the_gate_is_not_published(tiny: Stack) -> None:
+    """The graph is exchanged for one with other weights behind the card's back, with a hash that fits."""
+    tiny.run("builder")
+    tiny.serve()
+    artifacts = tiny.folder / "other"
+    exported = Path(tiny.settings["ARTIFACTS_DIR"]) / tiny.name
+    target = artifacts / tiny.name
+    target.mkdir(parents=True)
+    for name in ("golden.npz", "labels.txt"):
+        shutil.copy(exported / name, target)
+    graph = onnx.load(exported / "model.onnx")
+    weights = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights.raw_data = (np.frombuffer(weights.raw_data, np.float32) * -1).tobytes()
+    onnx.save(graph, target / "model.onnx")
+    card = json.loads((exported / "card.json").read_text())
+    card["onnx"]["sha256"] = hashlib.sha256((target / "model.onnx").read_bytes()).hexdigest()
+    (target / "card.json").write_text(json.dumps(card))
+    refused = tiny.run("builder", code=6, ARTIFACTS_DIR=str(artifacts))
+    assert "disagrees with the original model" in refused.stderr
+    assert "expected at" in refused.stderr
+    assert tiny.live_version() == 1
+    assert "up to date" not in refused.stderr
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as client:
+        assert client.is_model_ready(tiny.name, "1")
+
+
+def test_a_version_that_the_server_cannot_load_leaves_the_old_one_serving(tiny: Stack) -> None:
+    tiny.run("builder")
+    tiny.serve()
+    refused = tiny.run("builder", code=8, INSTANCE_KIND="KIND_GPU")
+    assert "KIND_GPU" in refused.stderr
+    assert "version 1 is served again" in refused.stderr
+    assert tiny.live_version() == 1
+    assert not (tiny.model_folder / "2").exists()
+    assert json.loads(tiny.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
+
+
+def test_the_second_of_two_builders_waits_and_finds_nothing_to_do(tiny: Stack) -> None:
+    first, second = tiny.start("builder"), tiny.start("builder")
+    output = [process.communicate(timeout=120)[0].decode() for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], output
+    assert sum("published" in text for text in output) == 1
+    assert sum("up to date" in text for text in output) == 1
+    assert tiny.live_version() == 1
+
+
+def test_a_server_with_another_key_is_named_as_such(tiny: Stack) -> None:
+    tiny.run("builder")
+    tiny.serve()
+    other = tiny.folder / "other.key"
+    refused = tiny.run("builder", code=8, OPT_BATCH="2", ADMIN_KEY_FILE=str(other))
+    assert "another admin key" in refused.stderr
+    assert tiny.live_version() == 1
+
+
+@pytest.mark.parametrize("connection", ["idle keep-alive", "none"])
+def test_a_stop_lets_requests_in_flight_finish(tiny: Stack, connection: str) -> None:
+    tiny.run("builder")
+    tiny.serve()
+    golden = np.load(tiny.model_folder / "1" / "golden.npz")
+    idle = http.client.HTTPConnection("127.0.0.1", tiny.http)
+    if connection == "idle keep-alive":
+        idle.request("GET", "/v2/health/live")
+        idle.getresponse().read()
+    client = Load(tiny, golden["inputs"], golden["scores"])
+    client.start()
+    while client.answers < 20:
+        time.sleep(0.01)
+    server = tiny.server
+    assert server is not None
+    server.terminate()
+    server.wait(20)
+    client.done.set()
+    client.join()
+    idle.close()
+    tiny.server = None
+    unfinished = [failure for failure in client.failures if "wrong" in failure or "deadline" in failure.lower()]
+    assert unfinished == []
