@@ -38,4 +38,4 @@ launcher_client() { # files and folders of the host appear in the container unde
   one_shot "${mounts[@]}" client "${words[@]}"
 }
 
-launcher_stop() { docker compose down; }
+launcher_stop() { docker compose down --remove-orphans; } # which are also the one-shots that Ctrl-C left running
