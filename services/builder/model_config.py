@@ -120,20 +120,21 @@ def config_from_card(card: ModelCard, description: Description, serving: Serving
                 f"the engine's {what} are {_names(found)}, the card says {_names(expected)}",
                 hint="run the exporter again, then the builder",
             )
+    largest = min(settings.max_batch, description.max_batch)
     return ModelConfig(
         name=card.name,
         version=0,
         serving=serving,
-        max_batch_size=min(settings.max_batch, description.max_batch),
+        max_batch_size=largest,
         input=card.input,
         output=card.output,
         instance_kind=settings.kind,
         instance_count=settings.instance_count,
-        preferred_batch=settings.preferred_batch,
+        preferred_batch=tuple(size for size in settings.preferred_batch if size <= largest),
         max_queue_delay_us=settings.max_queue_delay_us,
         max_queue_size=settings.max_queue_size,
         queue_timeout_us=settings.queue_timeout_ms * 1000,
-        opt_batch=settings.opt_batch,
+        opt_batch=min(settings.opt_batch, largest),
         card=card.model_dump_json(),
     )
 

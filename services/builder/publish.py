@@ -22,7 +22,8 @@ def publish(folder: ModelFolder, staged: Path, config: ModelConfig, server: Serv
     try:
         switch(folder, number, server)
     except BaseException:  # also Ctrl-C: an unproven version must not stay
-        folder.remove(number)
+        if folder.live() != number:  # it is, where the way back failed too; a config must never name a missing version
+            folder.remove(number)
         raise
     return number
 
@@ -34,13 +35,15 @@ def switch(folder: ModelFolder, number: int, server: Server | None) -> None:
         StackError: the server did not take it; the version before it is served again.
     """
     previous = folder.live()
-    folder.serve(number)
-    if server is None:
-        log.info("no server answers; version %d is served from its next start", number)
-        return
     try:
-        _activate(folder, number, server)
+        folder.serve(number)
+        if server is None:
+            log.info("no server answers; version %d is served from its next start", number)
+        else:
+            _activate(folder, number, server)
     except BaseException as error:
+        if folder.live() == previous:  # it did not come to that
+            raise
         _restore(folder, previous, server)
         back = f"version {previous} is served again" if previous else "nothing is served"
         if isinstance(error, StackError):
@@ -84,14 +87,18 @@ def _activate(folder: ModelFolder, number: int, server: Server) -> None:
     demand(accuracy, f"{card.name} version {number}, asked over gRPC,")
 
 
-def _restore(folder: ModelFolder, previous: int | None, server: Server) -> None:
+def _restore(folder: ModelFolder, previous: int | None, server: Server | None) -> None:
     """Best effort: the error that led here is the one to report."""
     try:
         if previous is None:
             folder.unserve()
-            server.unload(folder.path.name)
         else:
             folder.serve(previous)
+        if server is None:
+            return
+        if previous is None:
+            server.unload(folder.path.name)
+        else:
             server.load(folder.path.name, previous)
     except StackError as error:
-        log.warning("the server could not be brought back: %s", error)
+        log.warning("what was served before could not be brought back: %s", error)

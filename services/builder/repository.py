@@ -103,9 +103,9 @@ class ModelFolder:
 
     def serve(self, number: int) -> None:
         """Make a version the served one, with the config it was published with."""
-        card = self._version_file(number, "card.json").read_bytes()
-        write_atomically(self._config, self._version_file(number, CONFIG).read_bytes())
-        write_atomically(self.path / "card.json", card)
+        config = self._version_file(number, CONFIG).read_bytes()
+        write_atomically(self.path / "card.json", self._version_file(number, "card.json").read_bytes())
+        write_atomically(self._config, config)  # last: this is the moment
 
     def unserve(self) -> None:
         """Take the model out of service."""

@@ -1,5 +1,6 @@
 """The accuracy gate: an engine's scores against the golden set of the original FP32 model."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,9 @@ def load_golden(path: Path) -> tuple[Array, Array]:
         ContractError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as golden:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as golden:
             return golden["inputs"], golden["scores"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ContractError(f"{path} is no golden set: {error}", hint="run the exporter again with --force") from None
 
 
@@ -47,7 +48,14 @@ def compare(scores: Array, expected: Array, precision: str) -> Accuracy:
 
     Top-1 agrees where the engine's first class is the original's, or one that the original scores within the tolerance of its
     own first: between two classes that close, rounding decides.
+
+    Raises:
+        AccuracyError: the scores are of another shape.
     """
+    if scores.shape != expected.shape:
+        raise AccuracyError(
+            f"the scores have the shape {list(scores.shape)}, the original model's {list(expected.shape)}", hint="run the exporter again"
+        )
     tolerance = TOLERANCES[precision]
     scale = float(np.abs(expected).max())
     error = np.abs(scores.astype(np.float64) - expected)

@@ -140,6 +140,8 @@ class BuilderSettings(FolderSettings):
     keep_versions: int = Field(3, ge=1, description="published versions to keep")
     lock_wait_seconds: float = Field(600, ge=0, description="time to wait for another builder of the same model, in seconds")
     calibration_dir: Path | None = Field(None, description="folder of images that int8 and fp8 are calibrated on")
+    ngc_release: str = Field("", description="release of the server's NGC image; says which TensorRT must have built the plan")
+    server_tensorrt: str = Field("", description="TensorRT version of the server's image, where NGC_RELEASE does not say it")
     eval_dir: Path | None = Field(None, description="folder with one sub-folder of images per class, for top-1 and top-5")
     triton_grpc_url: str = Field("127.0.0.1:8001", description="gRPC address of the server to load the model into, if it answers")
     admin_key_file: Path | None = Field(None, description="file with the key of Triton's model control; made where missing")

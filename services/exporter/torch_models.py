@@ -5,8 +5,11 @@ import difflib
 import hashlib
 import importlib
 import io
+import os
+import sys
 import urllib.error
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -224,9 +227,8 @@ def _onnx_from_torch(network: torch.nn.Module, size: int) -> onnx.ModelProto:
     """Trace to ONNX with a dynamic batch, by the TorchScript exporter: the one that works with Debian's torch and with NGC's."""
     buffer = io.BytesIO()
     axes = {FLOAT_INPUT: {0: BATCH}, SCORES: {0: BATCH}}
-    with progress("PyTorch to ONNX"), warnings.catch_warnings():
+    with progress("PyTorch to ONNX"), warnings.catch_warnings(), _native_stdout_dropped():
         warnings.simplefilter("ignore")  # it warns that it is the older one of two exporters, and of every shape it traces
-        torch._C._jit_set_onnx_log_enabled(False)  # a failure would print the whole traced graph on stdout, where data goes
         try:
             torch.onnx.export(
                 network,
@@ -245,6 +247,20 @@ def _onnx_from_torch(network: torch.nn.Module, size: int) -> onnx.ModelProto:
                 hint="replace the operator it names, or export it yourself and use MODEL=onnx:/path/model.onnx",
             ) from error
     return onnx.load_from_string(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _native_stdout_dropped() -> Iterator[None]:
+    """Keep torch's native code off stdout, where data goes: when an export fails it prints the whole traced graph there."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _hash(network: torch.nn.Module) -> str:

@@ -6,12 +6,36 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from services.core.errors import ToolError
+from services.core.errors import ContractError, ToolError
 from services.core.record import Hardware
 
 # Where the tensorrt and the tritonserver images keep it; some put it on PATH too.
 _TRTEXEC_FOLDERS = ("/opt/tensorrt/bin", "/usr/src/tensorrt/bin", "/workspace/tensorrt/bin")
 _QUERY_SECONDS = 30
+
+
+# TensorRT in NVIDIA's tritonserver images, as far as it is proven; a plan loads with exactly the version that built it.
+_SERVER_VERSIONS = {"26.03": "10.16.0.72", "26.07": "11.1.0.106", "26.08": "11.2.1.2"}
+
+
+def demand_servers_version(version: str, server: str, release: str) -> None:
+    """Refuse to build for a server that could not load the plan, where its version is known.
+
+    Args:
+        version: TensorRT here, four parts.
+        server: TensorRT of the server's image, or "".
+        release: NGC release of the server's image, or "".
+
+    Raises:
+        ContractError: they differ.
+    """
+    known = server or _SERVER_VERSIONS.get(release, "")
+    if known and known != version:
+        image = f"of NGC_RELEASE={release}" if not server else "named by SERVER_TENSORRT"
+        raise ContractError(
+            f"this builder has TensorRT {version}, the server {image} has {known}: it could not load the plan",
+            hint="use images of one release (NGC_RELEASE), or set SERVER_TENSORRT to the version in TRITON_IMAGE",
+        )
 
 
 def find_trtexec() -> str:

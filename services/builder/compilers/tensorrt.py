@@ -14,7 +14,7 @@ import numpy as np
 from services.builder import process
 from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
 from services.builder.compilers.layer_info import precisions
-from services.builder.compilers.nvidia import find_trtexec, gpu, tensorrt_version
+from services.builder.compilers.nvidia import demand_servers_version, find_trtexec, gpu, tensorrt_version
 from services.core.card import ModelCard, Tensor
 from services.core.errors import ToolError
 from services.core.record import BuildRecord, Hardware, Speed
@@ -44,10 +44,12 @@ class TensorRtCompiler:
         """Compile in the work folder and copy the whole plan; log and reproducing command lie beside it.
 
         Raises:
-            ToolError: trtexec failed, also without the timing cache, or built for another version than it reports.
+            ContractError: the server has another TensorRT version.
+        ToolError: trtexec failed, also without the timing cache, or built for another version than it reports.
         """
         name, size = _input(graph)
         made_by, hardware = self.identity()
+        demand_servers_version(made_by.version, self._settings.server_tensorrt, self._settings.ngc_release)
         plan = self._work / f"{graph.stem}.plan"
         cache = self._settings.artifacts_dir / "timing" / f"{made_by.version}-{re.sub(r'[^A-Za-z0-9]+', '_', hardware.device)}.cache"
         cache.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,39 @@
+"""What the exporter left for the builder, with its hashes checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.builder.compilers.base import Array
+from services.builder.verify import load_golden
+from services.core.card import ModelCard
+from services.core.errors import ContractError
+from services.core.files import sha256_of
+
+
+@dataclass(frozen=True)
+class Export:
+    """What the exporter left, with its hashes checked."""
+
+    card: ModelCard
+    graph: Path
+    labels: Path
+    golden: Path
+    inputs: Array
+    scores: Array
+
+
+def read_export(folder: Path) -> Export:
+    """Read what the exporter left.
+
+    Raises:
+        ContractError: something is missing, damaged, or not what the card says.
+    """
+    card = ModelCard.load(folder / "card.json")
+    graph, labels, golden = folder / "model.onnx", folder / "labels.txt", folder / "golden.npz"
+    for path, expected in ((graph, card.onnx.sha256), (golden, card.golden.sha256), (labels, None)):
+        if not path.is_file():
+            raise ContractError(f"{path} is missing, and {folder / 'card.json'} names it", hint="run the exporter again")
+        if expected and (found := sha256_of(path)) != expected:
+            raise ContractError(f"{path} has sha256 {found[:12]}…, the card says {expected[:12]}…", hint="run the exporter again")
+    inputs, scores = load_golden(golden)
+    return Export(card, graph, labels, golden, inputs, scores)
