@@ -37,6 +37,11 @@ def changed(path: str, value: object) -> dict[str, Any]:
         (changed("input", []), "failed to specify the dimensions of all input bindings"),
         (changed("input", CONFIG["input"] * 2), "configuration expects 2 inputs, model provides at most 1"),
         (changed("optimization.cuda.graph_spec.0.batch_size", 5), "graph spec expects 'batch_size' to be >= 1 and <= 4"),
+        (
+            changed("optimization.cuda.graph_spec.0", {"batch_size": 2, "input": {"images": {"dim": ["8", "8"]}}}),
+            "failed to set input shape to",
+        ),
+        (changed("optimization.cuda.graph_spec.0", {"batch_size": 2, "input": {"x": {"dim": ["8"]}}}), "for unknown input 'images'"),
         (changed("optimization.cuda.graph_spec.0", {"batch_size": 2, "graph_lower_bound": {"batch_size": 3}}), "graph lower bound spec"),
     ],
 )

@@ -221,6 +221,27 @@ def test_misbehaviour_that_returns(trtexec: Trtexec, onnx_file: Path, tmp_path: 
     assert (conv["Weights"]["Type"], conv["Inputs"][0]["Datatype"]) == ("Float", "Float")
 
 
+def test_wrong_answers_are_wrong_once_and_for_all(trtexec: Trtexec, plan: Path, onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simulator.engine import Engine
+    from simulator.machine import Machine
+    from simulator.misbehave import wrong_answers
+    from simulator.plan import Plan
+
+    pixels = {"images": np.random.default_rng(1).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)}
+    right = Engine(Plan.read(plan, Machine.from_env())).run(pixels)["scores"]
+    monkeypatch.setenv("SIMULATOR_MISBEHAVE", "wrong-answers")
+    build = (f"--onnx={onnx_file}", *SHAPES, f"--saveEngine={plan}", "--skipInference")
+    assert trtexec(*build).code == 0
+    found = Plan.read(plan, Machine.from_env())
+    np.testing.assert_array_equal(Engine(found).run(pixels)["scores"], right[:, ::-1])
+    assert wrong_answers(found.onnx) == found.onnx
+    monkeypatch.setenv("SIMULATOR_MISBEHAVE", "served-wrong-answers")
+    assert trtexec(*build).code == 0
+    planted = Plan.read(plan, Machine.from_env())
+    np.testing.assert_array_equal(Engine(planted).run(pixels)["scores"], right)
+    assert planted.trouble == "wrong-answers"
+
+
 def test_crash_and_hang(onnx_file: Path, tmp_path: Path) -> None:
     plan = tmp_path / "x.plan"
     command = [sys.executable, "-m", "simulator.trtexec", f"--onnx={onnx_file}", *SHAPES, f"--saveEngine={plan}", "--skipInference"]

@@ -44,6 +44,7 @@ class Plan:
         layers: what the engine inspector knows, with and without shapes.
         verbosity: ``--profilingVerbosity`` of the build.
         onnx: the graph that is run in place of an engine.
+        trouble: misbehaviour that only the backend obeys.
     """
 
     tensorrt: tuple[int, int, int, int]
@@ -55,6 +56,7 @@ class Plan:
     layers: dict[str, Any]
     verbosity: str
     onnx: bytes
+    trouble: str = ""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

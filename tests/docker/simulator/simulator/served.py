@@ -2,7 +2,8 @@
 
 After github.com/triton-inference-server/tensorrt_backend src/model_state.cc, instance_state.cc, tensorrt_utils.cc. In two
 points the simulator is stricter: ``max_batch_size`` above the profile is refused at load whether or not the configuration
-is auto-completed (without, the real backend takes it and refuses the requests), and the batch of a request is checked too.
+is auto-completed (without, the real backend takes it and refuses the requests), and so is a CUDA graph that the engine
+cannot capture (the real backend logs it and serves without).
 It takes any instance group: KIND_GPU the server itself refuses where there is no GPU.
 """
 
@@ -61,7 +62,7 @@ def check_config(config: dict[str, Any], plan: Plan) -> None:
             f"autofill failed for model '{name}': configuration specified max-batch {batch} "
             f"but TensorRT engine only supports max-batch {plan.max_batch}"
         )
-    _check_graphs(config, batch)
+    _check_graphs(config, batch, plan)
 
 
 def _check_tensor(model: str, side: str, entry: dict[str, Any], allowed: dict[str, Tensor], batch: int) -> None:
@@ -89,7 +90,7 @@ def _check_tensor(model: str, side: str, entry: dict[str, Any], allowed: dict[st
         )
 
 
-def _check_graphs(config: dict[str, Any], batch: int) -> None:
+def _check_graphs(config: dict[str, Any], batch: int, plan: Plan) -> None:
     cuda = (config.get("optimization") or {}).get("cuda") or {}
     for spec in cuda.get("graph_spec") or []:
         size = int(spec.get("batch_size", 0))
@@ -102,6 +103,24 @@ def _check_graphs(config: dict[str, Any], batch: int) -> None:
             raise RefusedModelError(f"graph spec expects 'batch_size' to be >= 1 and <= {batch}")
         if bound > size:
             raise RefusedModelError("graph lower bound spec expects 'batch_size' to be <= graph spec 'batch_size'")
+        _check_graph_shapes(config["name"], spec, size, plan)
+
+
+def _check_graph_shapes(model: str, spec: dict[str, Any], size: int, plan: Plan) -> None:
+    """A graph's shapes, if it has any, are there for every input, without the batch, and for the lower bound too."""
+    given = spec.get("input") or {}
+    lower = (spec.get("graph_lower_bound") or {"input": given}).get("input") or {}
+    for name in given:
+        if name not in lower:
+            raise RefusedModelError(f"graph lower bound spec expects shape for input '{name}'")
+    for tensor in plan.inputs if given else ():
+        if tensor.name not in given:
+            raise RefusedModelError(f"trt failed to set input shape for unknown input '{tensor.name}' for {model}_0_0")
+        shape = [size, *(int(dim) for dim in given[tensor.name].get("dim", []))]
+        low, _, high = plan.profiles[0][tensor.name]
+        if len(shape) != len(low) or any(not a <= dim <= b for a, dim, b in zip(low, shape, high, strict=True)):
+            text = ",".join(map(str, shape))
+            raise RefusedModelError(f"trt failed to set input shape to [{text}] for input {tensor.name} for {model}_0_0")
 
 
 def check_request(config: dict[str, Any], plan: Plan, name: str, shape: tuple[int, ...]) -> None:

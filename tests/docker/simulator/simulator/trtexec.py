@@ -158,6 +158,8 @@ def _with_trouble(plan: Plan, trouble: str) -> Plan:
         return dataclasses.replace(plan, layers={"layers": [_as_fp32(layer) for layer in plan.layers["layers"]]})
     if trouble == "wrong-version":
         return dataclasses.replace(plan, tensorrt=misbehave.other_version(plan.tensorrt))
+    if trouble.startswith(misbehave.SERVED):
+        return dataclasses.replace(plan, trouble=trouble.removeprefix(misbehave.SERVED))
     if trouble == "wrong-answers":
         return dataclasses.replace(plan, onnx=misbehave.wrong_answers(plan.onnx))
     return plan

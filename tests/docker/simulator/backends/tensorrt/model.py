@@ -35,11 +35,11 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"simulator: the server's Python stub needs numpy 1, found {np.__version__}")
         self.config: dict[str, Any] = json.loads(args["model_config"])
         parameter = (self.config.get("parameters") or {}).get("simulator_misbehave", {}).get("string_value", "")
-        self.trouble = parameter or misbehave.asked()
-        if self.trouble == "refuse-to-load":
-            raise pb_utils.TritonModelException("unable to create TensorRT engine: asked to refuse (SIMULATOR_MISBEHAVE)")
         try:
             self.plan: Plan = load_plan(self.config, Path(args["model_repository"]) / args["model_version"], Machine.from_env())
+            self.trouble = parameter or self.plan.trouble or misbehave.asked()
+            if self.trouble == "refuse-to-load":
+                raise RefusedModelError("unable to create TensorRT engine: asked to refuse (SIMULATOR_MISBEHAVE)")
             check_config(self.config, self.plan)
         except RefusedModelError as error:
             raise pb_utils.TritonModelException(str(error)) from None
