@@ -2,6 +2,7 @@
 
 Two forms are in public listings: library kernels (``LayerType: CaskConvolution``, ``Format/Datatype: Channel major FP16 format …``)
 and Myelin's (``LayerType: gemm``, ``conv``, ``fusion``; ``Format/Datatype: Half``). Sources: NVIDIA/TensorRT issues 3876, 4020.
+TensorRT 11 made ``Datatype`` and ``Format`` of that one key (Polygraphy 0.53.6 reads both forms).
 """
 
 import re
@@ -41,7 +42,8 @@ def _kind(layer: dict[str, Any]) -> str:
     """By the weights where they are told (an input may be reformatted on the way in), else by the first input."""
     weights = layer.get("Weights")
     inputs = layer.get("Inputs") or [{}]
-    texts = [weights.get("Type", "") if isinstance(weights, dict) else "", inputs[0].get("Format/Datatype", "")]
+    told = inputs[0].get("Format/Datatype") or inputs[0].get("Datatype", "")
+    texts = [weights.get("Type", "") if isinstance(weights, dict) else "", told]
     return next((kind for text in texts for kind, pattern in _KINDS.items() if pattern.search(text)), "")
 
 
