@@ -1,0 +1,169 @@
+"""config.pbtxt, read back with Triton's own protobuf, says what card and settings say."""
+
+import dataclasses
+import re
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from services.builder.compilers.base import Description, Serving
+from services.builder.model_config import config_from_card, live_version, numbered
+from services.core.card import ModelCard
+from services.core.errors import ContractError
+from services.core.settings import BuilderSettings
+
+TENSORRT = Serving(platform="tensorrt_plan", default_model_filename="model.plan", cuda_graphs=True)
+PYTHON = Serving(backend="python", default_model_filename="model.py")
+
+
+def read_back(config) -> pb.ModelConfig:
+    return text_format.Parse(config.to_text(), pb.ModelConfig())
+
+
+@pytest.fixture
+def written(make_card):
+    """The message that is read back for a card, a way of serving, and an environment."""
+
+    def write(card: ModelCard | None = None, serving: Serving = PYTHON, *, largest: int = 1024, **environment: str) -> pb.ModelConfig:
+        card = card or make_card()
+        description = Description(inputs=card.inputs, outputs=card.outputs, max_batch=largest, precisions={})
+        return read_back(numbered(config_from_card(card, description, serving, BuilderSettings.from_env(environment)), 7))
+
+    return write
+
+
+@pytest.mark.parametrize(("pixels", "name", "kind", "dims"), [(True, "images", "UINT8", [8, 8, 3]), (False, "input", "FP32", [3, 8, 8])])
+def test_tensors_are_the_cards_without_the_batch(make_card, written, pixels, name, kind, dims):
+    message = written(make_card(pixels=pixels))
+    (given,), (scores,) = message.input, message.output
+    assert (given.name, pb.DataType.Name(given.data_type), list(given.dims)) == (name, f"TYPE_{kind}", dims)
+    assert (scores.name, pb.DataType.Name(scores.data_type), list(scores.dims)) == ("scores", "TYPE_FP32", [4])
+
+
+def test_version_policy_and_labels_name_the_version(written):
+    message = written()
+    assert list(message.version_policy.specific.versions) == [7]
+    assert message.output[0].label_filename == "7/labels.txt"
+    assert live_version(text_format.MessageToString(message)) == 7
+
+
+def test_the_card_travels_with_the_config(make_card, written):
+    card = make_card(name='größe "quoted" \\ \n line')
+    message = written(card)
+    assert ModelCard.loads(message.parameters["card"].string_value, "config") == card
+    assert message.name == card.name
+
+
+@pytest.mark.parametrize(("serving", "expected"), [(TENSORRT, ("tensorrt_plan", "", "model.plan")), (PYTHON, ("", "python", "model.py"))])
+def test_platform_or_backend(written, serving, expected):
+    message = written(serving=serving)
+    assert (message.platform, message.backend, message.default_model_filename) == expected
+
+
+@pytest.mark.parametrize(("asked", "engine", "expected"), [("32", 16, 16), ("32", 1024, 32), ("8", 8, 8)])
+def test_the_largest_batch_is_what_both_engine_and_settings_take(written, asked, engine, expected):
+    assert written(largest=engine, MAX_BATCH=asked).max_batch_size == expected
+
+
+@pytest.mark.parametrize("serving", [TENSORRT, PYTHON])
+@pytest.mark.parametrize("engine", [1, 4])
+def test_nothing_asks_for_more_than_the_largest_batch(written, serving, engine):
+    message = written(serving=serving, largest=engine, OPT_BATCH="8", PREFERRED_BATCH="2,8")
+    asked = [warmup.batch_size for warmup in message.model_warmup]
+    asked += [spec.batch_size for spec in message.optimization.cuda.graph_spec]
+    asked += message.dynamic_batching.preferred_batch_size
+    assert max(asked) <= message.max_batch_size == engine
+
+
+def test_queue_and_instances_are_the_settings(written):
+    message = written(
+        INSTANCE_COUNT="3",
+        INSTANCE_KIND="KIND_CPU",
+        PREFERRED_BATCH="4,16",
+        MAX_QUEUE_DELAY_US="250",
+        MAX_QUEUE_SIZE="99",
+        QUEUE_TIMEOUT_MS="1500",
+    )
+    batching = message.dynamic_batching
+    policy = batching.default_queue_policy
+    assert [(group.kind, group.count) for group in message.instance_group] == [(pb.ModelInstanceGroup.KIND_CPU, 3)]
+    assert (list(batching.preferred_batch_size), batching.max_queue_delay_microseconds) == ([4, 16], 250)
+    assert (policy.max_queue_size, policy.default_timeout_microseconds, policy.timeout_action) == (
+        99,
+        1_500_000,
+        pb.ModelQueuePolicy.REJECT,
+    )
+    assert policy.allow_timeout_override
+
+
+def test_warm_up_runs_one_picture_and_the_tuned_batch_with_the_real_shape(written):
+    warmups = {warmup.batch_size: warmup.inputs["images"] for warmup in written(OPT_BATCH="8").model_warmup}
+    assert sorted(warmups) == [1, 8]
+    assert all(data.random_data and data.data_type == pb.TYPE_UINT8 and list(data.dims) == [8, 8, 3] for data in warmups.values())
+    assert [warmup.batch_size for warmup in written(OPT_BATCH="1").model_warmup] == [1]
+
+
+@pytest.mark.parametrize(("largest", "tuned"), [(1, 1), (2, 1), (6, 5), (8, 8), (32, 8), (32, 24), (33, 1), (100, 100)])
+def test_every_batch_runs_as_exactly_one_cuda_graph(written, largest, tuned):
+    cuda = written(serving=TENSORRT, MAX_BATCH=str(largest), OPT_BATCH=str(tuned)).optimization.cuda
+    covered = [size for spec in cuda.graph_spec for size in range(spec.graph_lower_bound.batch_size, spec.batch_size + 1)]
+    assert cuda.graphs
+    assert covered == list(range(1, largest + 1))
+    assert tuned in [spec.batch_size for spec in cuda.graph_spec]
+    for spec in cuda.graph_spec:
+        assert list(spec.input["images"].dim) == list(spec.graph_lower_bound.input["images"].dim) == [8, 8, 3]
+
+
+def test_only_tensorrt_gets_cuda_graphs_and_pinned_memory(written):
+    assert not written(serving=PYTHON).HasField("optimization")
+    optimization = written(serving=TENSORRT).optimization
+    assert optimization.input_pinned_memory.enable
+    assert optimization.output_pinned_memory.enable
+
+
+def test_both_ways_of_serving_differ_in_nothing_a_client_sees(written):
+    tensorrt, python = written(serving=TENSORRT), written(serving=PYTHON, ACCELERATOR="onnxruntime")
+    for message in (tensorrt, python):
+        for field in ("platform", "backend", "default_model_filename", "instance_group", "optimization"):
+            message.ClearField(field)
+    assert tensorrt == python
+
+
+def test_an_engine_with_other_tensors_is_refused_and_both_are_told(make_card):
+    card, other = make_card(), make_card(size=16)
+    description = Description(inputs=other.inputs, outputs=card.outputs, max_batch=32, precisions={})
+    expected = "the engine's inputs are images UINT8 [-1, 16, 16, 3], the card says images UINT8 [-1, 8, 8, 3]"
+    with pytest.raises(ContractError, match=re.escape(expected)):
+        config_from_card(card, description, PYTHON, BuilderSettings())
+
+
+def test_every_field_of_the_config_changes_what_is_written(make_config, make_card):
+    """A field that nothing reads would be a setting that does nothing."""
+    base = make_config(serving=TENSORRT)
+    other = {
+        "name": "other",
+        "version": 9,
+        "serving": PYTHON,
+        "max_batch_size": 16,
+        "input": make_card(pixels=False).input,
+        "output": make_card(classes=5).output,
+        "instance_kind": "KIND_GPU",
+        "instance_count": 2,
+        "preferred_batch": (4,),
+        "max_queue_delay_us": 1,
+        "max_queue_size": 1,
+        "queue_timeout_us": 1,
+        "opt_batch": 5,
+        "card": "{}",
+    }
+    assert set(other) == {field.name for field in dataclasses.fields(base)}
+    for field, value in other.items():
+        assert read_back(dataclasses.replace(base, **{field: value})) != read_back(base), field
+
+
+@pytest.mark.parametrize("text", ["name: ", "versions: [1]", "", 'name: "tiny"', "version_policy { latest { num_versions: 1 } }"])
+def test_a_config_that_names_no_version_is_damaged(text):
+    with pytest.raises(ContractError, match=r"config\.pbtxt is damaged") as caught:
+        live_version(text)
+    assert "<version>/config.pbtxt" in caught.value.hint
