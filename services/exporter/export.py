@@ -11,7 +11,7 @@ import onnxruntime
 from services.core.card import BATCH, Golden, ModelCard, Onnx, Preprocessing, Tensor
 from services.core.card import Source as CardSource
 from services.core.errors import AccuracyError, SourceError
-from services.core.files import sha256_of, write_atomically
+from services.core.files import sha256_of, write_atomically, writing
 from services.core.settings import ExporterSettings
 from services.core.stage import progress
 from services.exporter import graph as edit
@@ -50,6 +50,8 @@ def export(settings: ExporterSettings, source: Source, fingerprint: str) -> Mode
     with progress("ONNX Runtime against the original"):
         _check(content, inputs, scores)
     folder = settings.artifacts
+    with writing(folder):
+        (folder / "card.json").unlink(missing_ok=True)  # until all is written there is no export, of neither the old kind nor the new
     golden = io.BytesIO()
     np.savez(golden, inputs=inputs, scores=scores)
     write_atomically(folder / "model.onnx", content)
@@ -124,7 +126,11 @@ def _card(
     return ModelCard(
         name=settings.name,
         source=CardSource(model=settings.model, weights=loaded.weights, weights_sha256=loaded.weights_sha256),
-        onnx=Onnx(sha256=sha256_of(folder / "model.onnx"), opset=model.opset_import[0].version, producer=model.producer_name),
+        onnx=Onnx(
+            sha256=sha256_of(folder / "model.onnx"),
+            opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+            producer=model.producer_name,
+        ),
         inputs=(Tensor(name=model.graph.input[0].name, dtype="UINT8" if pixels else "FP32", shape=shape),),
         outputs=(Tensor(name=model.graph.output[0].name, dtype="FP32", shape=(BATCH, len(loaded.labels))),),
         preprocessing=preprocessing,

@@ -72,17 +72,20 @@ def with_logits(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     graph = model.graph
     softmax = next(node for node in graph.node if node.op_type == "Softmax" and SCORES in node.output)
-    graph.node.remove(softmax)
     _rename(graph, SCORES, "probabilities")
-    _rename(graph, softmax.input[0], SCORES)
+    logits = softmax.input[0]
+    graph.node.remove(softmax)
+    _rename(graph, logits, SCORES)
     graph.output[0].name = SCORES
     return model
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename a tensor wherever it stands in the graph."""
+    """Rename a tensor wherever it stands in the graph; one that has the new name already gets another."""
     if old == new:
         return
+    if any(new in (*node.input, *node.output) for node in graph.node):
+        _rename(graph, new, f"{new}_")
     for node in graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):

@@ -31,10 +31,15 @@ def load_onnx(path: Path, settings: ExporterSettings) -> Loaded:
     if settings.crop not in (None, height):
         raise SourceError(f"{path}: the input is {height}x{width}, but CROP={settings.crop}", hint="leave CROP empty")
     model = with_probabilities(with_names(model)) if settings.scores == "probabilities" else with_logits(with_names(model))
-    static = _session(model)
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    try:
+        static = _session(model)
+        classes = int(_scores(static, batch or 1, np.zeros((1, 3, height, width), np.float32)).shape[1])
+    except Exception as error:
+        # ONNX Runtime's errors have no base of their own.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise SourceError(f"{path}: ONNX Runtime cannot run it: {reason}", hint="export it with standard operators only") from error
     dynamic = _with_dynamic_batch(model, batch, static, path)
-    classes = int(static.run(None, {static.get_inputs()[0].name: np.zeros((batch or 1, 3, height, width), np.float32)})[0].shape[1])
     settings = settings.model_copy(update={"crop": height})
     return Loaded(
         graph=dynamic,
