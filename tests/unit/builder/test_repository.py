@@ -130,7 +130,8 @@ def test_a_failed_build_leaves_no_staging(folder):
             (staging / "fp32").mkdir()
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, build)
+    with pytest.raises(ZeroDivisionError):
+        build()
     assert names(folder) == {".lock"}
 
 
