@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from services.builder.precision.graph import Graph
 
@@ -25,7 +25,14 @@ def beyond_fp16(graph: Graph, inputs: NDArray[Any]) -> list[str]:
     tensors = [name for node in graph.model.graph.node for name in node.output if graph.is_float(name)]
     peaks = _peaks(graph.model, tensors, inputs[:_SAMPLES])
     large = {name for name, peak in zip(tensors, peaks, strict=True) if peak > LIMIT}
+    large |= {name for name, tensor in graph.initializers.items() if graph.is_float(name) and _peak(tensor) > LIMIT}
     return [node.name for node in graph.model.graph.node if large.intersection((*node.input, *node.output))]
+
+
+def _peak(tensor: TensorProto) -> float:
+    """Largest finite absolute value of a constant; an infinity is meant, and fp16 has it too."""
+    values = np.abs(numpy_helper.to_array(tensor))
+    return float(np.max(values, initial=0.0, where=np.isfinite(values)))
 
 
 def _peaks(model: onnx.ModelProto, tensors: list[str], inputs: NDArray[Any]) -> NDArray[Any]:
