@@ -1,0 +1,118 @@
+"""``compose.yaml`` with ``compose.cpu.yaml`` on a real engine: images, order, health, hardening, a second up, hot load."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.docker.conftest import CPU_FILES, ComposeStack, MakeStack, json_lines
+
+NAME = "efficientnet_lite0"
+ESPRESSO, CATS = 967, {281, 282, 285}
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+
+
+def test_the_client_classifies_photographs(cpu_stack: ComposeStack) -> None:
+    output = cpu_stack.compose("run --rm -T client classify --json /samples/coffee.jpg /samples/chelsea.jpg")
+    coffee, cat = (entry["top"][0]["index"] for entry in json_lines(output))
+    assert coffee == ESPRESSO
+    assert cat in CATS
+
+
+def test_the_client_verifies_over_grpc(cpu_stack: ComposeStack) -> None:
+    result = json_lines(cpu_stack.compose("run --rm -T client verify --json --protocol grpc"))[-1]
+    assert result["top1_agreement"] == 1.0
+
+
+def test_plain_up_shows_the_classification_rebuilds_nothing_and_leaves_the_server_running(cpu_stack: ComposeStack) -> None:
+    started = cpu_stack.inspect("triton", "{{.State.StartedAt}}")
+    version = sorted(path.name for path in (cpu_stack.repository / NAME).glob("[0-9]*"))
+    cpu_stack.compose("up --detach")
+    deadline = time.monotonic() + 120
+    while cpu_stack.inspect("client", "{{.State.Status}}") != "exited":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    logs = cpu_stack.compose("logs --no-color --no-log-prefix exporter builder client")
+    assert logs.count("exported") == logs.count("published") == 1  # by the first up; Compose shows the logs of both
+    assert logs.count("up to date") >= 2
+    assert "espresso" in logs
+    assert "cat" in logs
+    assert cpu_stack.inspect("client", "{{.State.ExitCode}}") == "0"
+    assert cpu_stack.inspect("triton", "{{.State.StartedAt}} {{.State.Status}}") == f"{started} running"
+    assert sorted(path.name for path in (cpu_stack.repository / NAME).glob("[0-9]*")) == version
+
+
+def test_another_model_is_hot_loaded_into_the_running_server(cpu_stack: ComposeStack) -> None:
+    settings = {"MODEL": "resnet18", "WEIGHTS": "random"}
+    cpu_stack.compose("run --rm -T exporter", **settings)
+    cpu_stack.compose("run --rm -T --no-deps builder", **settings)
+    assert answers(f"{cpu_stack.url}/v2/models/resnet18/ready")
+    assert answers(f"{cpu_stack.url}/v2/models/{NAME}/ready")
+
+
+def test_files_of_the_repository_belong_to_the_user(cpu_stack: ComposeStack) -> None:
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in cpu_stack.repository.rglob("*")}
+    assert owners == {(1000, 1000)}
+
+
+@pytest.mark.parametrize("service", ["exporter", "builder", "triton", "client"])
+def test_containers_are_confined(cpu_stack: ComposeStack, service: str) -> None:
+    cpu_stack.compose("up --detach")
+    host = json.loads(cpu_stack.inspect(service, "{{json .HostConfig}}"))
+    assert cpu_stack.inspect(service, "{{.Config.User}}") == "1000:1000"
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Init"]
+    assert host["Memory"] > 0
+    assert host["PidsLimit"] > 0
+    assert host["LogConfig"]["Config"].keys() == {"max-size", "max-file"}
+    mounts = {mount["Destination"]: mount["RW"] for mount in json.loads(cpu_stack.inspect(service, "{{json .Mounts}}"))}
+    assert mounts.get("/model_repository", False) == (service == "builder")
+    assert ("/run/admin" in mounts) == (service in ("builder", "triton"))
+
+
+def test_ports_are_on_loopback_and_administration_is_closed(cpu_stack: ComposeStack) -> None:
+    bindings = json.loads(cpu_stack.inspect("triton", "{{json .HostConfig.PortBindings}}"))
+    assert {binding["HostIp"] for ports in bindings.values() for binding in ports} == {"127.0.0.1"}
+    assert len(bindings) == 3
+    request = urllib.request.Request(f"{cpu_stack.url}/v2/repository/models/{NAME}/unload", data=b"{}")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code == 403
+    refused.value.close()
+
+
+def test_a_second_project_runs_beside_the_first_and_stops_in_good_time(cpu_stack: ComposeStack, make_stack: MakeStack) -> None:
+    with make_stack("beside", CPU_FILES) as other:
+        other.compose("up --build --detach --wait triton")
+        assert answers(f"{other.url}/v2/models/{NAME}/ready")
+        assert answers(f"{cpu_stack.url}/v2/models/{NAME}/ready")
+        other.compose("stop triton")
+        assert other.inspect("triton", "{{.State.ExitCode}}") == "0"
+        assert answers(f"{cpu_stack.url}/v2/models/{NAME}/ready")
+
+
+def test_an_up_that_fails_says_why_and_starts_no_server(make_stack: MakeStack) -> None:
+    with make_stack("fails", CPU_FILES, MODEL="resnet51") as stack:
+        with pytest.raises(Exception, match=r"exporter.*complete successfully: exit 3"):
+            stack.compose("up --build --detach --wait triton")
+        assert "torchvision has no classifier of that name" in stack.compose("logs --no-color exporter")
+        assert stack.compose("ps --quiet --status running").strip() == ""
+        assert list(stack.repository.iterdir()) == []
+
+
+def test_an_image_holds_its_own_stage_and_no_compiler(cpu_stack: ComposeStack) -> None:
+    listed = cpu_stack.compose("run --rm -T --no-deps --entrypoint sh client -c 'ls /app/services; command -v gcc pip uv || true'")
+    assert set(listed.split()) == {"__init__.py", "core", "images", "client"}
