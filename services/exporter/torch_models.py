@@ -52,6 +52,7 @@ def load_torch(source: TorchvisionSource | FactorySource, settings: ExporterSett
         _load_state(network, path)
     preprocessing = preprocessing_from(settings, own)
     network = network.eval().requires_grad_(requires_grad=False)
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention of frozen transformers (ViT) has no ONNX form
     if settings.weights == "random":
         _randomise(network, preprocessing.crop)
     classes = _classes(network, preprocessing.crop)
