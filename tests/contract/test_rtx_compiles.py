@@ -1,8 +1,8 @@
 """NVIDIA's own compiler takes every graph this stack can make: models x precisions x both kinds of input.
 
 TensorRT-RTX parses and builds with TensorRT's parser and without a GPU. It proves parse, types and engine, not speed. Redundant and
-left out: the inputs differ only before the first matrix operation, so the FP32 input of the large models is compiled in fp32 only, of
-the others in every precision.
+left out: the inputs differ only before the first matrix operation, so two models are compiled in every precision with both, the others
+with FP32 input in fp32 only.
 """
 
 import os
@@ -20,15 +20,15 @@ from services.exporter.graph import with_pixel_input, with_probabilities
 rtx = pytest.importorskip("tests.contract.rtx")
 pytest.importorskip("torch", reason="pip install torch torchvision: the exporter")
 
-SMALL = ("resnet50", "efficientnet_lite0", "efficientnet_b0", "mobilenet_v3_large")
-LARGE = ("convnext_tiny", "vit_b_16", "swin_t")
+BOTH_INPUTS = ("resnet50", "efficientnet_lite0")
+ONE_INPUT = ("efficientnet_b0", "mobilenet_v3_large", "convnext_tiny", "vit_b_16", "swin_t")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 CELLS = [
     (model, precision, kind)
-    for model in (*SMALL, *LARGE)
+    for model in (*BOTH_INPUTS, *ONE_INPUT)
     for precision in PRECISIONS
     for kind in ("uint8", "float32")
-    if kind == "uint8" or model in SMALL or precision == "fp32"
+    if kind == "uint8" or model in BOTH_INPUTS or precision == "fp32"
 ]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -88,7 +88,10 @@ def test_every_gpu_generation_takes_the_precisions_it_is_said_to_support(precisi
     lower(exported("mobilenet_v3_large", "uint8"), graph, precision, "tensorrt", _inputs("uint8"))
     able = [number for number in (75, 80, 86, 89, 120) if not supported(precision, "tensorrt", divmod(number, 10))]
     assert able
-    assert [number for number in able if rtx.compile_graph(graph, f"SM{number}").errors] == []
+    refusals = {number: errors for number in able if (errors := rtx.compile_graph(graph, f"SM{number}").errors)}
+    # A limit of TensorRT-RTX, the stand-in here, so `supported` does not refuse it: TensorRT itself is the compiler that ships.
+    assert set(refusals) == ({75} if precision == "fp32" else set()), refusals
+    assert all("FP32 GEMM is not supported" in error for errors in refusals.values() for error in errors), refusals
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp8"])
