@@ -42,6 +42,7 @@ def make_card() -> Callable[..., ModelCard]:
             ),
             scores="probabilities",
             labels=classes,
+            labels_sha256="e" * 64,
             golden=Golden(count=8, sha256="c" * 64, made_from="2 photographs in 8 views"),
             fingerprint="d" * 64,
             created_by={"onnx": "1.18.0"},

@@ -60,6 +60,10 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
             log.info("up to date: %s version %d", folder.path, live)
             ensure_served(folder, live, server)
             return live
+        if live is not None and not force and (newest := folder.newest()) != live and _is_current(folder, newest, fingerprint):
+            log.info("up to date: version %d; version %d is served since a rollback (rollback %d ends it)", newest, live, newest)
+            ensure_served(folder, live, server)
+            return live
         with folder.staging() as staging:
             chosen = _fastest(settings, export, compiler, staging, fingerprint)
             number = publish(folder, chosen.folder, chosen.config, server)

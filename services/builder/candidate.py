@@ -51,7 +51,8 @@ def make_candidate(
     graph, notes = _lowered(settings, export, precision)
     engine = compiler.compile(graph, folder, Profile(settings.min_batch, settings.opt_batch, settings.max_batch))
     description = compiler.describe(engine)
-    demand_precision(precision, description.precisions)
+    if description.precisions is not None:
+        demand_precision(precision, description.precisions)
     config = config_from_card(export.card, description, compiler.serving, settings)
     accuracy = compare(compiler.run(engine, export.inputs), export.scores, precision)
     log.info("%s: %s", precision, summary(accuracy))

@@ -30,10 +30,10 @@ def read_export(folder: Path) -> Export:
     """
     card = ModelCard.load(folder / "card.json")
     graph, labels, golden = folder / "model.onnx", folder / "labels.txt", folder / "golden.npz"
-    for path, expected in ((graph, card.onnx.sha256), (golden, card.golden.sha256), (labels, None)):
+    for path, expected in ((graph, card.onnx.sha256), (golden, card.golden.sha256), (labels, card.labels_sha256)):
         if not path.is_file():
             raise ContractError(f"{path} is missing, and {folder / 'card.json'} names it", hint="run the exporter again")
-        if expected and (found := sha256_of(path)) != expected:
+        if (found := sha256_of(path)) != expected:
             raise ContractError(f"{path} has sha256 {found[:12]}…, the card says {expected[:12]}…", hint="run the exporter again")
     inputs, scores = load_golden(golden)
     return Export(card, graph, labels, golden, inputs, scores)

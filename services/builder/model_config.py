@@ -34,6 +34,7 @@ class ModelConfig:
     max_queue_delay_us: int
     max_queue_size: int
     queue_timeout_us: int
+    min_batch: int
     opt_batch: int
     card: str
 
@@ -61,7 +62,7 @@ class ModelConfig:
             ],
             instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.Kind.Value(self.instance_kind), count=self.instance_count)],
             dynamic_batching=self._batching(),
-            model_warmup=[self._warmup(size) for size in sorted({1, self.opt_batch})],
+            model_warmup=[self._warmup(size) for size in sorted({self.min_batch, self.opt_batch})],
             parameters={CARD_PARAMETER: pb.ModelParameter(string_value=self.card)},
         )
         if self.serving.cuda_graphs:
@@ -86,14 +87,15 @@ class ModelConfig:
         return pb.ModelWarmup(name=f"batch of {batch}", batch_size=batch, inputs={self.input.name: data})
 
     def _optimization(self) -> pb.ModelOptimizationPolicy:
-        """CUDA graphs for powers of two up to the largest batch, each also for the smaller batches down to the one before.
+        """CUDA graphs for powers of two between the profile's batches, each also for the smaller ones down to the one before.
 
         The surplus rows of such a run hold anything; that is safe because the exporter has shown that rows of a batch do not
         influence one another.
         """
-        sizes = sorted({min(2**power, self.max_batch_size) for power in range(self.max_batch_size.bit_length() + 1)} | {self.opt_batch})
+        powers = {2**power for power in range(self.max_batch_size.bit_length()) if 2**power >= self.min_batch}
+        sizes = sorted({*powers, self.opt_batch, self.max_batch_size})
         specs = []
-        for lower, size in zip([0, *sizes], sizes, strict=False):
+        for lower, size in zip([self.min_batch - 1, *sizes], sizes, strict=False):
             bound = pb.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound(batch_size=lower + 1, input={self.input.name: self._shape()})
             specs.append(
                 pb.ModelOptimizationPolicy.Cuda.GraphSpec(batch_size=size, input={self.input.name: self._shape()}, graph_lower_bound=bound)
@@ -134,6 +136,7 @@ def config_from_card(card: ModelCard, description: Description, serving: Serving
         max_queue_delay_us=settings.max_queue_delay_us,
         max_queue_size=settings.max_queue_size,
         queue_timeout_us=settings.queue_timeout_ms * 1000,
+        min_batch=min(settings.min_batch, largest),
         opt_batch=min(settings.opt_batch, largest),
         card=card.model_dump_json(),
     )

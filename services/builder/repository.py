@@ -93,9 +93,13 @@ class ModelFolder:
     def _numbers(self) -> list[int]:
         return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdigit() and path.is_dir())
 
+    def newest(self) -> int:
+        """Number of the version that was built last, 0 where there is none."""
+        return max(self._numbers(), default=0)
+
     def add(self, staged: Path, config: ModelConfig) -> int:
         """Move a staged version in under the next number; it is not served yet."""
-        number = max(self._numbers(), default=0) + 1
+        number = self.newest() + 1
         (staged / CONFIG).write_text(numbered(config, number).to_text())
         sync_tree(staged)
         staged.rename(self.path / str(number))

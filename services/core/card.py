@@ -85,6 +85,7 @@ class ModelCard(_Part):
     preprocessing: Preprocessing
     scores: Literal["probabilities", "logits"]
     labels: int = Field(description="number of classes")
+    labels_sha256: str
     golden: Golden
     fingerprint: str = Field(description="of everything the export depends on")
     created_by: dict[str, str] = Field(description="tool versions")

@@ -11,7 +11,7 @@ import onnxruntime
 from services.core.card import BATCH, Golden, ModelCard, Onnx, Preprocessing, Tensor
 from services.core.card import Source as CardSource
 from services.core.errors import AccuracyError, SourceError
-from services.core.files import sha256_of, write_atomically, writing
+from services.core.files import lock, sha256_of, write_atomically, writing
 from services.core.settings import ExporterSettings
 from services.core.stage import progress
 from services.exporter import graph as edit
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # Of the largest absolute score; ONNX Runtime and PyTorch order their FP32 sums differently.
 TOLERANCE = 1e-3
+_WRITE_SECONDS = 60
 
 
 def export(settings: ExporterSettings, source: Source, fingerprint: str) -> ModelCard:
@@ -50,15 +51,16 @@ def export(settings: ExporterSettings, source: Source, fingerprint: str) -> Mode
     with progress("ONNX Runtime against the original"):
         _check(content, inputs, scores)
     folder = settings.artifacts
-    with writing(folder):
-        (folder / "card.json").unlink(missing_ok=True)  # until all is written there is no export, of neither the old kind nor the new
     golden = io.BytesIO()
     np.savez(golden, inputs=inputs, scores=scores)
-    write_atomically(folder / "model.onnx", content)
-    write_atomically(folder / "golden.npz", golden.getvalue())
-    write_atomically(folder / "labels.txt", "".join(f"{label}\n" for label in loaded.labels))
-    card = _card(settings, loaded, model, preprocessing, made_from, folder, fingerprint)
-    card.dump(folder / "card.json")
+    with lock(folder / ".lock", wait_seconds=_WRITE_SECONDS, on_wait=lambda holder: log.info("waiting for %s to write", holder)):
+        with writing(folder):
+            (folder / "card.json").unlink(missing_ok=True)  # until all is written there is no export, neither the old nor the new
+        write_atomically(folder / "model.onnx", content)
+        write_atomically(folder / "golden.npz", golden.getvalue())
+        write_atomically(folder / "labels.txt", "".join(f"{label}\n" for label in loaded.labels))
+        card = _card(settings, loaded, model, preprocessing, made_from, folder, fingerprint)
+        card.dump(folder / "card.json")
     return card
 
 
@@ -77,7 +79,6 @@ def _load(source: Source, settings: ExporterSettings) -> Loaded:
 def _finished_graph(loaded: Loaded, settings: ExporterSettings) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(loaded.graph)
-    model = edit.with_probabilities(model) if settings.scores == "probabilities" else edit.with_logits(model)
     if settings.input == "uint8":
         model = edit.with_pixel_input(model, loaded.preprocessing.mean, loaded.preprocessing.std)
     return model
@@ -88,10 +89,7 @@ def _golden_set(loaded: Loaded, preprocessing: Preprocessing, settings: Exporter
     scores = loaded.original(inputs_from_views(views, loaded.preprocessing))
     if not np.isfinite(scores).all():
         raise SourceError("the original model gives NaN or infinity for the golden set", hint="check WEIGHTS, MEAN and STD")
-    if settings.scores == "probabilities" and not edit.ends_in_softmax(loaded.graph):
-        exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
-        scores = exponent / exponent.sum(axis=1, keepdims=True)
-    return inputs_from_views(views, preprocessing), scores.astype(np.float32), made_from
+    return inputs_from_views(views, preprocessing), scores, made_from
 
 
 def _check(content: bytes, inputs: Array, scores: Array) -> None:
@@ -136,6 +134,7 @@ def _card(
         preprocessing=preprocessing,
         scores=settings.scores,
         labels=len(loaded.labels),
+        labels_sha256=sha256_of(folder / "labels.txt"),
         golden=Golden(count=settings.golden_count, sha256=sha256_of(folder / "golden.npz"), made_from=made_from),
         fingerprint=fingerprint,
         created_by=tool_versions(),

@@ -16,7 +16,10 @@ def export_fingerprint(settings: ExporterSettings, source: Source) -> str:
     files = images_in(settings.golden_dir)
     files += [Path(settings.labels)] if settings.labels and Path(settings.labels).is_file() else []
     files += [path] if (path := weights_file(settings)) else []
-    files += [source.path] if isinstance(source, OnnxSource) else [source.file()] if isinstance(source, FactorySource) else []
+    if isinstance(source, OnnxSource):
+        files += [source.path, *sorted(source.path.parent.glob(f"{source.path.stem}*data*"))]  # weights may lie in side files
+    elif isinstance(source, FactorySource):
+        files.append(source.file())
     here = Path(__file__).resolve().parent
     return fingerprint_of(
         {
@@ -47,7 +50,7 @@ def up_to_date(folder: Path, fingerprint: str) -> bool:
             card.fingerprint == fingerprint
             and sha256_of(folder / "model.onnx") == card.onnx.sha256
             and sha256_of(folder / "golden.npz") == card.golden.sha256
-            and (folder / "labels.txt").is_file()
+            and sha256_of(folder / "labels.txt") == card.labels_sha256
         )
     except (ContractError, OSError):
         return False

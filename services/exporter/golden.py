@@ -1,15 +1,19 @@
 """The golden set: real pictures, as the graph takes them and as the original model does."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from services.core.card import Preprocessing
+from services.core.errors import SourceError
 from services.exporter.loaded import Array
 from services.images.decode import decode
 from services.images.find import images_in
 from services.images.preprocess import input_from_image
+
+log = logging.getLogger(__name__)
 
 
 def golden_views(folder: Path, count: int) -> tuple[list[Image.Image], str]:
@@ -17,9 +21,15 @@ def golden_views(folder: Path, count: int) -> tuple[list[Image.Image], str]:
 
     Returns:
         The pictures, and in words what they were made from. Without a photograph they are seeded noise.
+
+    Raises:
+        SourceError: there is no such folder.
     """
+    if not folder.is_dir():
+        raise SourceError(f"GOLDEN_DIR={folder}: there is no such folder", hint="name a folder of photographs, or an empty one for noise")
     photographs = [decode(path) for path in images_in(folder)[:count]]
     if not photographs:
+        log.warning("%s holds no photograph: the golden set is noise, which tells less of a real model", folder)
         noise = np.random.default_rng(0).integers(0, 256, (count, 256, 256, 3), dtype=np.uint8)
         return [Image.fromarray(pixels) for pixels in noise], "seeded noise (GOLDEN_DIR holds no photograph)"
     views = [_view(photographs[index % len(photographs)], index // len(photographs)) for index in range(count)]

@@ -56,9 +56,7 @@ def ends_in_softmax(model: onnx.ModelProto) -> bool:
 
 
 def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Append a Softmax over the classes, unless there is one."""
-    if ends_in_softmax(model):
-        return model
+    """Append a Softmax over the classes."""
     graph = model.graph
     _rename(graph, SCORES, "logits")
     graph.node.append(helper.make_node("Softmax", ["logits"], [SCORES], name="postprocess_softmax", axis=1))

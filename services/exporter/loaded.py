@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -29,7 +30,7 @@ class Loaded:
     """A classifier with its graph and the original that the graph is measured against.
 
     Attributes:
-        graph: ``input`` FP32 ``[batch,3,H,W]`` normalised, to ``scores`` FP32 ``[batch,classes]``.
+        graph: ``input`` FP32 ``[batch,3,H,W]`` normalised, to ``scores`` FP32 ``[batch,classes]`` of the kind that SCORES asks for.
         original: the original model: FP32 ``[N,3,H,W]`` to FP32 ``[N,classes]``, of the graph's kind of scores.
         preprocessing: from a photograph to the graph's input.
         labels: one name per class.
@@ -52,6 +53,11 @@ def preprocessing_from(settings: ExporterSettings, own: Preprocessing) -> Prepro
     if "crop" in update and "resize" not in update:
         update["resize"] = max(update["crop"], round(own.resize * update["crop"] / own.crop))
     return Preprocessing.model_validate(own.model_dump() | update)
+
+
+def are_probabilities(scores: Array) -> bool:
+    """Whether scores ``[N,classes]`` are shares of 1, as after a softmax."""
+    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
 
 
 def generic_labels(count: int) -> tuple[str, ...]:

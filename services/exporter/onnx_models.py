@@ -11,7 +11,7 @@ from services.core.errors import SourceError
 from services.core.files import sha256_of
 from services.core.settings import ExporterSettings
 from services.exporter.graph import BATCH, with_logits, with_names, with_probabilities
-from services.exporter.loaded import IMAGENET, Array, Loaded, generic_labels, preprocessing_from
+from services.exporter.loaded import IMAGENET, Array, Loaded, are_probabilities, generic_labels, preprocessing_from
 from services.exporter.sources import read_labels
 
 _MAX_BYTES = 2**31  # of a protobuf message, and so of an ONNX graph in one file
@@ -30,22 +30,27 @@ def load_onnx(path: Path, settings: ExporterSettings) -> Loaded:
         raise SourceError(f"{path}: the input is {height}x{width}", hint="expected a square input")
     if settings.crop not in (None, height):
         raise SourceError(f"{path}: the input is {height}x{width}, but CROP={settings.crop}", hint="leave CROP empty")
-    model = with_probabilities(with_names(model)) if settings.scores == "probabilities" else with_logits(with_names(model))
+    model = with_names(model) if settings.scores == "probabilities" else with_logits(with_names(model))
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     try:
         static = _session(model)
-        classes = int(_scores(static, batch or 1, np.zeros((1, 3, height, width), np.float32)).shape[1])
+        tried = _scores(static, batch or 1, np.zeros((1, 3, height, width), np.float32))
     except Exception as error:
         # ONNX Runtime's errors have no base of their own.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise SourceError(f"{path}: ONNX Runtime cannot run it: {reason}", hint="export it with standard operators only") from error
+    if settings.scores == "logits" and are_probabilities(tried):
+        raise SourceError(f"SCORES=logits, but {path} gives probabilities", hint="set SCORES=probabilities")
+    if settings.scores == "probabilities" and not are_probabilities(tried):
+        model = with_probabilities(model)
+        static = _session(model)
     dynamic = _with_dynamic_batch(model, batch, static, path)
     settings = settings.model_copy(update={"crop": height})
     return Loaded(
         graph=dynamic,
         original=lambda inputs: _scores(static, batch or 1, inputs),
         preprocessing=preprocessing_from(settings, IMAGENET),
-        labels=read_labels(Path(settings.labels)) if settings.labels else generic_labels(classes),
+        labels=read_labels(Path(settings.labels)) if settings.labels else generic_labels(tried.shape[1]),
         weights=str(path.name),
         weights_sha256=sha256_of(path),
     )

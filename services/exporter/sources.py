@@ -45,7 +45,7 @@ class FactorySource:
         if spec is None or spec.origin is None:
             raise SourceError(
                 f"MODEL=py:{self.module}:{self.function}: there is no Python module {self.module}",
-                hint="put it in the folder that MODELS_DIR names (it is on the Python path), or install it in the exporter's environment",
+                hint="put it in the folder models/ (it is on the Python path), or install it in the exporter's environment",
             )
         return Path(spec.origin)
 
@@ -65,7 +65,7 @@ def parse_source(model: str) -> Source:
         if not path.is_file():
             raise SourceError(
                 f"MODEL={model}: there is no file {path}",
-                hint="in Docker, put it in the folder that MODELS_DIR names and write onnx:/models/<file>.onnx",
+                hint="in Docker, put it in the folder models/ and write onnx:/models/<file>.onnx",
             )
         return OnnxSource(path)
     if model.startswith(FACTORY_PREFIX):
@@ -88,7 +88,7 @@ def weights_file(settings: ExporterSettings) -> Path | None:
     if not path.is_file():
         raise SourceError(
             f"WEIGHTS={settings.weights}: there is no such file",
-            hint="write default, random, or the path of a state_dict file; in Docker, put it in MODELS_DIR and write /models/<file>",
+            hint="write default, random, or the path of a state_dict file; in Docker /models/<file>, from the folder models/",
         )
     return path
 

@@ -23,7 +23,7 @@ from services.core.errors import SourceError
 from services.core.settings import ExporterSettings
 from services.core.stage import progress
 from services.exporter.graph import BATCH, FLOAT_INPUT, SCORES
-from services.exporter.loaded import IMAGENET, Array, Loaded, generic_labels, preprocessing_from
+from services.exporter.loaded import IMAGENET, Array, Loaded, are_probabilities, generic_labels, preprocessing_from
 from services.exporter.sources import LITE0, FactorySource, TorchvisionSource, read_labels, weights_file
 
 # The highest that the TorchScript exporter of every supported torch (2.6 to 2.14) and TensorRT 10 know alike.
@@ -55,7 +55,15 @@ def load_torch(source: TorchvisionSource | FactorySource, settings: ExporterSett
     torch.backends.mha.set_fastpath_enabled(False)  # fused attention of frozen transformers (ViT) has no ONNX form
     if settings.weights == "random":
         _randomise(network, preprocessing.crop)
-    classes = _classes(network, preprocessing.crop)
+    output = _try(network, preprocessing.crop)
+    classes = output.shape[1]
+    if are_probabilities(output.numpy()):
+        if settings.scores == "logits":
+            raise SourceError(
+                "SCORES=logits, but the model gives probabilities", hint="return the logits from the model, or set SCORES=probabilities"
+            )
+    elif settings.scores == "probabilities":
+        network = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).eval()
     labels = labels or (names if len(names) == classes else generic_labels(classes))
     return Loaded(
         graph=_onnx_from_torch(network, preprocessing.crop),
@@ -140,6 +148,7 @@ def _lite0(settings: ExporterSettings, classes: int) -> torch.nn.Module:
 
 def _from_factory(source: FactorySource) -> torch.nn.Module:
     source.file()
+    _torchvision_package()  # the factory's own import of it then works, too
     called = f"py:{source.module}:{source.function}"
     try:
         network = getattr(importlib.import_module(source.module), source.function)()
@@ -204,7 +213,8 @@ def _randomise(network: torch.nn.Module, size: int) -> None:
             layer.weight.mul_(3 / spread)
 
 
-def _classes(network: torch.nn.Module, size: int) -> int:
+def _try(network: torch.nn.Module, size: int) -> torch.Tensor:
+    """What the model says of a batch of 2, which must be ``[2,classes]``."""
     with torch.no_grad():
         try:
             output = network(torch.zeros(2, 3, size, size))
@@ -215,7 +225,7 @@ def _classes(network: torch.nn.Module, size: int) -> int:
     if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[0] != 2:
         found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise SourceError(f"the model returned {found} for a batch of 2", hint="expected a classifier: a tensor [N, classes]")
-    return int(output.shape[1])
+    return output.float()
 
 
 def _scores(network: torch.nn.Module, inputs: Array) -> Array:

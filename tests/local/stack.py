@@ -109,10 +109,10 @@ class Stack:
     def log(self) -> str:
         return (self.folder / "triton.log").read_text(errors="replace")
 
-    def serve(self, **changes: str) -> None:
+    def serve(self, *, wait_seconds: float = 90, **changes: str) -> None:
         """Start the server and wait until it is healthy."""
         triton = triton_folder()
-        environment = self.environment(BACKEND_DIRECTORY=str(triton / "backends"), **changes)
+        environment = self.environment(BACKEND_DIRECTORY=self.settings.get("BACKENDS", str(triton / "backends")), **changes)
         environment["PATH"] = f"{triton / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         with (self.folder / "triton.log").open("wb") as log:
             self.server = subprocess.Popen(
@@ -123,7 +123,7 @@ class Stack:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + wait_seconds
         while subprocess.run(self.command("triton.healthcheck"), env=environment, capture_output=True).returncode:
             assert self.server.poll() is None, f"the server ended with {self.server.returncode}\n{self.log}"
             assert time.monotonic() < deadline, f"the server did not get healthy\n{self.log}"

@@ -84,6 +84,8 @@ def test_versions_are_listed_kept_and_rolled_back_with_their_own_config(tiny: St
         assert not client.is_model_ready(tiny.name, "4")
     refused = tiny.run("builder", "rollback", "9", code=7)
     assert "2, 3, 4" in refused.stderr
+    again = tiny.run("builder", OPT_BATCH="16")
+    assert "version 3 is served since a rollback" in again.stderr
     assert tiny.live_version() == 3
 
 

@@ -49,13 +49,13 @@ class Description:
         inputs: its inputs; -1 stands for the batch.
         outputs: its outputs.
         max_batch: largest batch it takes.
-        precisions: how many of its convolutions and matrix products run in which precision, where it says so.
+        precisions: how many of its convolutions and matrix products run in which precision; None where it does not say.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch: int
-    precisions: dict[str, int]
+    precisions: dict[str, int] | None
 
 
 @dataclass(frozen=True)

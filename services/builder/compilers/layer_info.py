@@ -22,7 +22,7 @@ _PRODUCTS = re.compile(r"conv|gemm|matmul|matrixmultiply", re.IGNORECASE)
 
 
 def precisions(information: dict[str, Any]) -> dict[str, int]:
-    """How many convolutions and matrix products run in which precision.
+    """How many convolutions and matrix products run in which precision; all layers, where fusion has left none by itself.
 
     Raises:
         ToolError: the engine was built without detailed layer information.
@@ -30,7 +30,11 @@ def precisions(information: dict[str, Any]) -> dict[str, int]:
     layers = [layer for layer in information.get("Layers", []) if isinstance(layer, dict)]
     if not layers:
         raise ToolError("the engine has no detailed layer information", hint="it must be built with --profilingVerbosity=detailed")
-    return dict(Counter(kind for layer in layers if _is_product(layer) and (kind := _kind(layer))))
+    products = [layer for layer in layers if _is_product(layer)] or layers
+    found = dict(Counter(kind for layer in products if (kind := _kind(layer))))
+    if not found:
+        raise ToolError("the engine's layer information tells no types", hint="its format may be new; report it with layers.json")
+    return found
 
 
 def _is_product(layer: dict[str, Any]) -> bool:
@@ -56,7 +60,7 @@ def demand_precision(asked: str, found: dict[str, int]) -> None:
         ToolError: most products run in another precision.
     """
     total = sum(found.values())
-    if total and found.get(asked, 0) * 2 < total:
+    if found.get(asked, 0) * 2 < total:
         most = max(found, key=lambda kind: found[kind])
         share = ", ".join(f"{count} of {total} in {kind}" for kind, count in sorted(found.items()))
         raise ToolError(

@@ -64,7 +64,7 @@ class OnnxRuntimeCompiler:
             inputs=tuple(_tensor(value) for value in session.get_inputs()),
             outputs=tuple(_tensor(value) for value in session.get_outputs()),
             max_batch=engine.max_batch,
-            precisions={},
+            precisions=None,
         )
 
     def run(self, engine: Engine, inputs: Array) -> Array:

@@ -5,6 +5,7 @@ Options, output and files: samples/common/sampleOptions.cpp and sampleReporting.
 """
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -21,9 +22,12 @@ from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
 from services.core.settings import BuilderSettings
 
+log = logging.getLogger(__name__)
+
 _DTYPES = {"uint8": "UINT8", "float32": "FP32"}
 _TENSOR = re.compile(r"(\w+) \[dtype=(\w+), shape=\(([^)]*)\)\]")
 _MAX_SHAPE = re.compile(r"max=\((\d+)")
+_CACHE_REFUSED = "Failed to create ITimingCache"
 _PLAN_VERSION = re.compile(r"\b(\d+\.\d+\.\d+\.\d+)\b")
 
 
@@ -55,15 +59,7 @@ class TensorRtCompiler:
         cache.parent.mkdir(parents=True, exist_ok=True)
         argv = build_argv(find_trtexec(), graph, plan, cache, name, size, profile, self._settings.workspace_mib, made_by.version)
         log_file = self._work / f"{graph.stem}.build.log"
-        existed = cache.exists()
-        try:
-            self._run(argv, log_file, f"trtexec compiles {graph.stem} for {hardware.device}")
-        except ToolError:
-            if not existed:
-                raise
-            # A cache of another build, or one broken by a kill, must not keep a good graph from being built.
-            cache.unlink(missing_ok=True)
-            self._run(argv, log_file, f"trtexec compiles {graph.stem} once more, without the old timing cache")
+        self._compile(argv, log_file, cache, f"trtexec compiles {graph.stem} for {hardware.device}")
         _demand_whole(plan, log_file)
         self._demand_version(plan, made_by.version)
         target = folder / self.serving.default_model_filename
@@ -74,6 +70,21 @@ class TensorRtCompiler:
             files.append(Path(shutil.copy(source, folder / copy)))
         record = CompilerRecord(name=made_by.name, version=made_by.version, argv=tuple(argv))
         return Engine(target, tuple(files), record, name, profile.max)
+
+    def _compile(self, argv: list[str], log_file: Path, cache: Path, what: str) -> None:
+        """A timing cache of another build, or one broken by a kill, is dropped: it must not fail a good graph, nor stay unused."""
+        existed = cache.exists()
+        try:
+            output = self._run(argv, log_file, what)
+        except ToolError:
+            if not existed:
+                raise
+            cache.unlink(missing_ok=True)
+            self._run(argv, log_file, f"{what}, once more without the old timing cache")
+        else:
+            if _CACHE_REFUSED in output:  # trtexec goes on without it, and leaves it as it is
+                log.warning("the timing cache was of another build and is dropped; the next build makes a new one")
+                cache.unlink(missing_ok=True)
 
     def open(self, folder: Path, record: BuildRecord) -> Engine:
         """The engine of a published version."""

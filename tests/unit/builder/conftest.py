@@ -30,6 +30,7 @@ def make_config(make_card: Callable[..., ModelCard]) -> Callable[..., ModelConfi
             "max_queue_delay_us": 500,
             "max_queue_size": 256,
             "queue_timeout_us": 10_000_000,
+            "min_batch": 1,
             "opt_batch": 8,
             "card": card.model_dump_json(),
         }

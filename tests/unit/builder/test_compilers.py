@@ -74,6 +74,7 @@ def settings(graph, make_card, tmp_path) -> BuilderSettings:
     card.model_copy(
         update={
             "onnx": card.onnx.model_copy(update={"sha256": sha256_of(artifacts / "model.onnx")}),
+            "labels_sha256": sha256_of(artifacts / "labels.txt"),
             "golden": card.golden.model_copy(update={"sha256": sha256_of(artifacts / "golden.npz")}),
         }
     ).dump(artifacts / "card.json")

@@ -154,6 +154,7 @@ def test_every_field_of_the_config_changes_what_is_written(make_config, make_car
         "max_queue_delay_us": 1,
         "max_queue_size": 1,
         "queue_timeout_us": 1,
+        "min_batch": 2,
         "opt_batch": 5,
         "card": "{}",
     }

@@ -18,6 +18,7 @@ def card() -> ModelCard:
         ),
         scores="probabilities",
         labels=4,
+        labels_sha256="0" * 64,
         golden=Golden(count=2, sha256="0", made_from="noise"),
         fingerprint="0",
         created_by={},

@@ -72,7 +72,7 @@ def test_a_truncated_file_is_refused(load, tmp_path, make_classifier):
 def test_a_missing_file_says_where_to_put_it(load):
     with pytest.raises(SourceError, match="there is no file") as caught:
         load()
-    assert "MODELS_DIR" in caught.value.hint
+    assert "models/" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_export_is_whole_and_its_card_says_what_it_is(settings, make_classifi
     made = settings(make_classifier(1, softmax=has_softmax), INPUT="uint8" if pixels else "float32", SCORES=scores)
     card = export(made, parse_source(made.model), "f")
     folder = made.artifacts
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", "golden.npz", "labels.txt", "card.json"}
+    assert {path.name for path in folder.iterdir()} - {".lock"} == {"model.onnx", "golden.npz", "labels.txt", "card.json"}
     assert ModelCard.load(folder / "card.json") == card
     assert (card.input.name, card.input.shape) == (("images", (-1, 8, 8, 3)) if pixels else ("input", (-1, 3, 8, 8)))
     assert (card.scores, card.labels, card.onnx.opset, card.golden.count) == (scores, 4, 17, 4)
@@ -136,8 +136,30 @@ def test_the_golden_set_is_the_same_every_time(settings, make_classifier):
 
 
 def test_without_a_photograph_the_golden_set_is_noise_and_says_so(settings, make_classifier, tmp_path):
+    (tmp_path / "none").mkdir()
     made = settings(make_classifier(), GOLDEN_DIR=tmp_path / "none")
     assert "seeded noise" in export(made, parse_source(made.model), "f").golden.made_from
+
+
+def test_a_golden_folder_that_is_not_there_is_named(settings, make_classifier, tmp_path):
+    made = settings(make_classifier(), GOLDEN_DIR=tmp_path / "mistyped")
+    with pytest.raises(SourceError, match="mistyped: there is no such folder"):
+        export(made, parse_source(made.model), "f")
+
+
+def test_scores_that_are_shares_already_get_no_second_softmax(settings, make_classifier):
+    """A Softmax before an Identity is not the last node, but its effect is the same."""
+    model = make_classifier(softmax=True)
+    output = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "inner"
+    model.graph.node.append(helper.make_node("Identity", ["inner"], [output]))
+    made = settings(model, SCORES="probabilities")
+    export(made, parse_source(made.model), "f")
+    exported = onnx.load(made.artifacts / "model.onnx")
+    assert [node.op_type for node in exported.graph.node].count("Softmax") == 1
+    refused = settings(model, SCORES="logits")
+    with pytest.raises(SourceError, match=r"SCORES=logits, but .* gives probabilities"):
+        export(refused, parse_source(refused.model), "f")
 
 
 def test_too_few_labels_are_counted(settings, make_classifier, tmp_path):

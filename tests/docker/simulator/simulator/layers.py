@@ -171,8 +171,13 @@ def _count(shape: list[int]) -> int:
 
 
 def _other(graph: Graph, node: onnx.NodeProto, sizes: dict[str, list[int]], weakly_fp32: bool) -> dict[str, Any]:
-    """Everything else as TensorRT's graph compiler lists it: no weights, short type names."""
-    names = [name for name in node.input if name in sizes and name not in graph.weights]
+    """Everything else as TensorRT's graph compiler lists it: no weights, short type names.
+
+    A matrix product runs quantised, as a convolution does, where both factors come from a DequantizeLinear.
+    """
+    inner = [quantised(graph, name) for name in node.input[:2]] if node.op_type in ("Gemm", "MatMul") else [""]
+    given = inner if all(inner) else list(node.input)
+    names = [name for name in given if name in sizes and name not in graph.weights]
     return {
         "Name": node.name,
         "LayerType": {"Gemm": "gemm", "MatMul": "gemm", "Cast": "Reformat"}.get(node.op_type, "kgen"),

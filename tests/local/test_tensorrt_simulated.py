@@ -1,0 +1,178 @@
+"""The TensorRT path without a GPU: real builder, real config, real Triton.
+
+Simulators are trtexec, nvidia-smi, the engine below polygraphy, and the server's tensorrt backend: tests/docker/simulator.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from tests.local.stack import ROOT, Stack, triton_folder
+
+SIMULATOR = ROOT / "tests" / "docker" / "simulator"
+VERSIONS = ["10.16.1.11", "11.1.0.106", "11.2.1.2"]
+
+
+class SimulatedGpu(Stack):
+    """A stack whose images would carry the TensorRT version in TRT_VERSION, as NVIDIA's do."""
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        environment = super().environment(**changes)
+        # The Python backend's stub finds its libraries relative to where it lies, unless it is told.
+        libraries = triton_folder().parents[1] / "nvidia_pytriton.libs"
+        return environment | {"TRT_VERSION": environment["SIMULATOR_TENSORRT"], "LD_LIBRARY_PATH": str(libraries)}
+
+
+@pytest.fixture(scope="session")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's backends and the simulator of the tensorrt backend, in one folder."""
+    folder = tmp_path_factory.mktemp("server") / "backends"
+    folder.mkdir()
+    (folder / "python").symlink_to(triton_folder() / "backends" / "python")
+    (folder / "tensorrt").symlink_to(SIMULATOR / "backends" / "tensorrt")
+    return folder
+
+
+@pytest.fixture
+def gpu(tiny_export: Stack, tmp_path: Path, backends: Path) -> Iterator[Stack]:
+    """The tiny classifier on a simulated GPU machine; INSTANCE_KIND is the one setting that differs from a real one."""
+    settings = {key: tiny_export.settings[key] for key in ("MODEL", "CROP", "RESIZE")}
+    stack = SimulatedGpu(
+        tmp_path,
+        ACCELERATOR="tensorrt",
+        INSTANCE_KIND="KIND_CPU",
+        SIMULATOR_TENSORRT=VERSIONS[-1],
+        SIMULATOR_SECONDS="0.2",
+        BACKENDS=str(backends),
+        **settings,
+    )
+    shutil.copytree(tiny_export.settings["ARTIFACTS_DIR"], tmp_path / "artifacts")
+    stack.settings["PATH"] = os.pathsep.join([str(SIMULATOR / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    stack.settings["PYTHONPATH"] += f"{os.pathsep}{SIMULATOR / 'python'}{os.pathsep}{SIMULATOR}"
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_plan_is_built_proven_published_and_served(gpu: Stack, version: str) -> None:
+    gpu.settings["SIMULATOR_TENSORRT"] = version
+    gpu.run("builder", PRECISION="fp16")
+    gpu.serve()
+    assert json.loads(gpu.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
+    record = json.loads((gpu.model_folder / "1" / "build.json").read_text())
+    assert record["compiler"]["version"] == version
+    assert record["precision"] == "fp16"
+    assert record["hardware"] == {"device": "NVIDIA L4", "compute_capability": "8.9", "driver": "580.95.05"}
+    assert ("--stronglyTyped" in record["compiler"]["argv"]) == version.startswith("10.")
+    config = text_format.Parse((gpu.model_folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert config.platform == "tensorrt_plan"
+    assert config.optimization.cuda.graphs
+    assert {"model.plan", "build.log", "build.sh"} <= {path.name for path in (gpu.model_folder / "1").iterdir()}
+    assert "up to date" in gpu.run("builder", PRECISION="fp16").stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "fp8"])
+def test_every_precision_is_proven_from_the_layers(gpu: Stack, precision: str) -> None:
+    gpu.run("builder", PRECISION=precision)
+    assert json.loads((gpu.model_folder / "1" / "build.json").read_text())["precision"] == precision
+
+
+def test_auto_leaves_out_what_the_gpu_has_not_and_takes_the_fastest(gpu: Stack) -> None:
+    done = gpu.run("builder", PRECISION="auto", SIMULATOR_GPU="Tesla T4|7.5|580.95.05")
+    assert "auto leaves bf16 out" in done.stderr
+    assert "auto leaves fp8 out" in done.stderr
+    assert done.stderr.count("taken") == 1
+
+
+@pytest.mark.parametrize(
+    ("misbehaviour", "code", "said"),
+    [
+        ("crash", 5, "killed by SIGSEGV"),
+        ("hang", 5, "did not end within 8 s"),
+        ("half-write", 5, "ended with exit code 1"),
+        ("silent-fp32", 5, "asked fp16, engine is fp32"),
+        ("out-of-memory", 5, "wrote no plan"),
+        ("wrong-version", 5, "the plan is of TensorRT"),
+        ("wrong-answers", 6, "disagrees with the original model"),
+        ("served-refuse-to-load", 8, "did not load"),
+        ("served-wrong-answers", 6, "asked over gRPC, disagrees"),
+    ],
+)
+def test_a_misbehaving_compiler_publishes_nothing_and_the_old_version_is_served(
+    gpu: Stack, misbehaviour: str, code: int, said: str
+) -> None:
+    gpu.run("builder")
+    gpu.serve()
+    timeout = "8" if misbehaviour == "hang" else "3600"
+    done = gpu.run("builder", code=code, PRECISION="fp16", SIMULATOR_MISBEHAVE=misbehaviour, BUILD_TIMEOUT_SECONDS=timeout)
+    assert said in done.stderr
+    assert "fix:" in done.stderr
+    assert gpu.live_version() == 1
+    assert sorted(path.name for path in gpu.model_folder.glob("[0-9]*")) == ["1"]
+    assert not list(gpu.model_folder.glob(".staging*"))
+    assert json.loads(gpu.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
+
+
+def test_an_engine_that_hangs_when_served_is_given_up(gpu: Stack) -> None:
+    gpu.run("builder")
+    gpu.serve()
+    done = gpu.run("builder", code=8, PRECISION="fp16", SIMULATOR_MISBEHAVE="served-hang", LOAD_TIMEOUT_SECONDS="8")
+    assert "version 1 is served again" in done.stderr
+    assert gpu.live_version() == 1
+
+
+def test_a_broken_timing_cache_is_dropped_and_the_build_goes_on(gpu: Stack) -> None:
+    gpu.run("builder")
+    (cache,) = (gpu.folder / "artifacts" / "timing").iterdir()
+    good = cache.read_bytes()
+    cache.write_bytes(b"broken")
+    assert "timing cache was of another build" in gpu.run("builder", "--force").stderr
+    assert not cache.exists()
+    gpu.run("builder", "--force")
+    assert cache.read_bytes() == good
+
+
+def test_another_gpu_or_version_rebuilds(gpu: Stack) -> None:
+    gpu.run("builder")
+    gpu.run("builder", SIMULATOR_GPU="NVIDIA A100-SXM4-80GB|8.0|580.95.05")
+    gpu.run("builder", SIMULATOR_TENSORRT="11.1.0.106")
+    assert gpu.live_version() == 3
+
+
+def test_a_server_of_another_tensorrt_is_refused_with_both_versions(gpu: Stack) -> None:
+    done = gpu.run("builder", code=4, SIMULATOR_TENSORRT="11.1.0.106", NGC_RELEASE="26.08")
+    assert "TensorRT 11.1.0.106" in done.stderr
+    assert "11.2.1.2" in done.stderr
+    gpu.run("builder", SIMULATOR_TENSORRT="11.1.0.106", NGC_RELEASE="26.08", SERVER_TENSORRT="11.1.0.106")
+
+
+def test_a_plan_of_another_version_is_not_served_and_the_server_says_so(gpu: Stack) -> None:
+    """What an upgrade of the server alone does."""
+    gpu.run("builder", SIMULATOR_TENSORRT="11.1.0.106")
+    with pytest.raises(AssertionError, match=r"(?s)did not get healthy|the server ended"):
+        gpu.serve(wait_seconds=12, SIMULATOR_TENSORRT="11.2.1.2")
+    assert "expecting library version 11.2.1.2 got 11.1.0.106" in gpu.log
+
+
+def test_no_gpu_is_said_up_front(gpu: Stack) -> None:
+    gpu.settings["PATH"] = os.environ["PATH"]
+    done = gpu.run("builder", code=5)
+    assert "no GPU is visible" in done.stderr
+
+
+def test_kind_gpu_is_asked_for_by_default_and_never_falls_back(gpu: Stack) -> None:
+    gpu.run("builder", INSTANCE_KIND="")
+    config = text_format.Parse((gpu.model_folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    with pytest.raises(AssertionError):
+        gpu.serve(wait_seconds=8)
+    assert "KIND_GPU but no GPUs are available" in gpu.log
