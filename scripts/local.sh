@@ -25,7 +25,7 @@ launcher_serve() {
   if ! launcher_running; then
     rm -f .stack/proven-*
     say "server (log: .stack/triton.log) ..."
-    PATH=$triton/bin:$venv/bin:$PATH BACKEND_DIRECTORY=$triton/backends \
+    PYTHONDONTWRITEBYTECODE=1 PATH=$triton/bin:$venv/bin:$PATH BACKEND_DIRECTORY=$triton/backends \
       setsid "$venv/bin/python" -m services.triton.launch >.stack/triton.log 2>&1 </dev/null &
     echo $! >.stack/triton.pid
     sleep 0.5

@@ -49,7 +49,7 @@ class TensorRtCompiler:
 
         Raises:
             ContractError: the server has another TensorRT version.
-        ToolError: trtexec failed, also without the timing cache, or built for another version than it reports.
+            ToolError: trtexec failed, also without the timing cache, or built for another version than it reports.
         """
         name, size = _input(graph)
         made_by, hardware = self.identity()
