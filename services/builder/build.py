@@ -37,7 +37,8 @@ def build_fingerprint(settings: BuilderSettings, card: ModelCard, compiler: Comp
             "card": card.model_dump(mode="json"),
             "settings": settings.model_dump(mode="json", exclude=_NOT_AN_INPUT),
             "compiler": compiler.model_dump(),
-            "hardware": hardware.model_dump(),
+            # A driver keeps its kernels within a major version.
+            "hardware": hardware.model_dump() | {"driver": hardware.driver.partition(".")[0]},
             "pictures": [sha256_of(*images_in(folder)) for folder in (settings.calibration_dir, settings.eval_dir) if folder],
             "code": source_fingerprint(here, here.parent / "core", here.parent / "triton" / "models"),
         }

@@ -44,6 +44,7 @@ def make_candidate(
         AccuracyError: the engine disagrees with the original.
     """
     require(precision, settings.accelerator, capability(compiler))
+    labelled = LabelledFolder.read(settings.eval_dir, export.label_names()) if settings.eval_dir else None
     folder.mkdir()
     (folder / "card.json").write_text(export.card.dumps())
     shutil.copyfile(export.labels, folder / "labels.txt")
@@ -70,7 +71,7 @@ def make_candidate(
         engine_sha256=sha256_of(engine.path),
         engine_bytes=engine.path.stat().st_size,
         accuracy=accuracy,
-        evaluation=_evaluation(settings, export, compiler, engine, precision),
+        evaluation=_evaluation(labelled, export, compiler, engine, precision) if labelled else None,
         speed=compiler.measure(engine, export.inputs, settings.opt_batch),
         notes=notes,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -100,10 +101,7 @@ def _lowered(settings: BuilderSettings, export: Export, precision: Precision) ->
     return graph, (*notes, *([warning] if warning else []))
 
 
-def _evaluation(settings: BuilderSettings, export: Export, compiler: Compiler, engine: Engine, precision: Precision) -> Evaluation | None:
-    if settings.eval_dir is None:
-        return None
-    labelled = LabelledFolder.read(settings.eval_dir, tuple(export.labels.read_text().splitlines()))
+def _evaluation(labelled: LabelledFolder, export: Export, compiler: Compiler, engine: Engine, precision: Precision) -> Evaluation:
     result = evaluate(labelled, export.card.preprocessing, graph_runner(export.graph), lambda inputs: compiler.run(engine, inputs))
     shown = (precision, result.images, result.top1_before, result.top1, result.top5_before, result.top5)
     log.info("%s: on %d pictures top-1 %.2f -> %.2f, top-5 %.2f -> %.2f", *shown)

@@ -21,6 +21,10 @@ class Export:
     inputs: Array
     scores: Array
 
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes, by index."""
+        return tuple(self.labels.read_text(encoding="utf-8").splitlines())
+
 
 def read_export(folder: Path) -> Export:
     """Read what the exporter left.

@@ -141,8 +141,9 @@ def test_a_broken_timing_cache_is_dropped_and_the_build_goes_on(gpu: Stack) -> N
     assert cache.read_bytes() == good
 
 
-def test_another_gpu_or_version_rebuilds(gpu: Stack) -> None:
+def test_another_gpu_or_version_rebuilds_and_a_driver_update_does_not(gpu: Stack) -> None:
     gpu.run("builder")
+    assert "up to date" in gpu.run("builder", SIMULATOR_GPU="NVIDIA L4|8.9|580.126.09").stderr
     gpu.run("builder", SIMULATOR_GPU="NVIDIA A100-SXM4-80GB|8.0|580.95.05")
     gpu.run("builder", SIMULATOR_TENSORRT="11.1.0.106")
     assert gpu.live_version() == 3
