@@ -40,7 +40,7 @@ def build_fingerprint(settings: BuilderSettings, card: ModelCard, compiler: Comp
             # A driver keeps its kernels within a major version.
             "hardware": hardware.model_dump() | {"driver": hardware.driver.partition(".")[0]},
             "pictures": [sha256_of(*images_in(folder)) for folder in (settings.calibration_dir, settings.eval_dir) if folder],
-            "code": source_fingerprint(here, here.parent / "core", here.parent / "triton" / "models"),
+            "code": source_fingerprint(here, here.parent / "core", here.parent / "images", here.parent / "triton" / "models"),
         }
     )
 
@@ -73,10 +73,10 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
     return number
 
 
-def _is_current(folder: ModelFolder, live: int, fingerprint: str) -> bool:
+def _is_current(folder: ModelFolder, number: int, fingerprint: str) -> bool:
     try:
-        record = folder.record(live)
-        return record.fingerprint == fingerprint and sha256_of(folder.path / str(live) / record.engine_file) == record.engine_sha256
+        record = folder.record(number)
+        return record.fingerprint == fingerprint and sha256_of(folder.path / str(number) / record.engine_file) == record.engine_sha256
     except (ContractError, OSError):
         return False
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from services.builder.build import build
 from services.builder.compilers import compiler_for
-from services.builder.publish import rollback
+from services.builder.compilers.base import published_engine
+from services.builder.publish import rollback, served_accuracy
 from services.builder.repository import ModelFolder, Version
 from services.builder.server import Server, admin_key
 from services.builder.verify import compare, demand, load_golden, summary
@@ -77,16 +78,12 @@ def _verify(folder: ModelFolder, settings: BuilderSettings, server: Server | Non
     live = folder.live()
     if live is None:
         raise RepositoryError(f"nothing is published in {folder.path}", hint="run the builder first")
-    inputs, expected = load_golden(folder.path / str(live) / "golden.npz")
-    record = folder.record(live)
     if server is not None:
-        batch = min(record.max_batch, len(inputs))
-        inputs, expected = inputs[:batch], expected[:batch]
-        scores = server.infer(folder.card(live), live, inputs)
+        accuracy = served_accuracy(folder, live, server)
     else:
-        compiler = compiler_for(settings)
-        scores = compiler.run(compiler.open(folder.path / str(live), record), inputs)
-    accuracy = compare(scores, expected, record.precision)
+        version, record = folder.path / str(live), folder.record(live)
+        inputs, expected = load_golden(version / "golden.npz")
+        accuracy = compare(compiler_for(settings).run(published_engine(version, record), inputs), expected, record.precision)
     log.info("version %d %s: %s", live, "over gRPC" if server else "(no server answers; run here)", summary(accuracy))
     demand(accuracy, f"version {live}")
     return accuracy.model_dump()

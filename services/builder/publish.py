@@ -8,6 +8,7 @@ from services.builder.repository import ModelFolder
 from services.builder.server import Server
 from services.builder.verify import compare, demand, load_golden
 from services.core.errors import RepositoryError, StackError
+from services.core.record import Accuracy
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +79,15 @@ def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> 
 
 
 def _activate(folder: ModelFolder, number: int, server: Server) -> None:
-    card = folder.card(number)
-    inputs, expected = load_golden(folder.path / str(number) / "golden.npz")
-    server.load(card.name, number)
+    server.load(folder.path.name, number)
+    demand(served_accuracy(folder, number, server), f"{folder.path.name} version {number}, asked over gRPC,")
+
+
+def served_accuracy(folder: ModelFolder, number: int, server: Server) -> Accuracy:
+    """Agreement of a loaded version with the golden set, or as much of it as fits into one request."""
     record = folder.record(number)
-    batch = min(record.max_batch, len(inputs))
-    accuracy = compare(server.infer(card, number, inputs[:batch]), expected[:batch], record.precision)
-    demand(accuracy, f"{card.name} version {number}, asked over gRPC,")
+    inputs, expected = (part[: record.max_batch] for part in load_golden(folder.path / str(number) / "golden.npz"))
+    return compare(server.infer(folder.card(number), number, inputs), expected, record.precision)
 
 
 def _restore(folder: ModelFolder, previous: int | None, server: Server | None) -> None:

@@ -6,7 +6,6 @@ publish or a rollback happens; whenever a process is killed, the folder holds a 
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from services.builder.model_config import ModelConfig, live_version, numbered
 from services.core.card import ModelCard
 from services.core.errors import ContractError, RepositoryError
-from services.core.files import lock, remove_stale, sync_tree, write_atomically, writing
+from services.core.files import lock, remove_stale, remove_tree, sync_tree, write_atomically, writing
 from services.core.record import BuildRecord
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,8 @@ class ModelFolder:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                remove_tree(folder)
 
     def live(self) -> int | None:
         """Number of the version that is served, or None where nothing is published."""
@@ -119,7 +119,7 @@ class ModelFolder:
         """Delete a version that is not served; its folder is taken out of Triton's sight first."""
         gone = self.path / f"{_STAGING}removed-{number}"
         (self.path / str(number)).rename(gone)
-        shutil.rmtree(gone)
+        remove_tree(gone)
 
     def prune(self, keep: int) -> None:
         """Delete all but the served version and the newest others, ``keep`` in all."""

@@ -6,6 +6,9 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -129,10 +132,31 @@ def lock(path: Path, *, wait_seconds: float, on_wait: Callable[[str], None]) -> 
         yield
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder. Ctrl-C and SIGTERM wait until it is gone.
+
+    Python's ``rmtree`` closes a descriptor twice when a signal handler raises inside it; the second close hides what was
+    raised, and the process would go on as if nobody had stopped it.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        shutil.rmtree(path)  # handlers run in the main thread alone
+        return
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda found, _: came.append(found)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        shutil.rmtree(path)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def remove_stale(folder: Path, patterns: Iterable[str]) -> None:
     """Remove what a killed run left in ``folder``; call it with the folder's lock held."""
-    import shutil
-
     for pattern in patterns:
         for path in folder.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)

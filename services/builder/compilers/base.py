@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from services.core.card import Tensor
+from services.core.card import ModelCard, Tensor
 from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
 
@@ -28,14 +28,12 @@ class Engine:
 
     Attributes:
         path: the file Triton loads, or that its Python model loads.
-        files: everything that belongs into the version folder, ``path`` and logs included.
         compiler: which program made it, and the command.
         input_name: name of its one input.
         max_batch: largest batch of the profile it was compiled for.
     """
 
     path: Path
-    files: tuple[Path, ...]
     compiler: CompilerRecord
     input_name: str
     max_batch: int
@@ -85,10 +83,6 @@ class Compiler(Protocol):
         """
         ...
 
-    def open(self, folder: Path, record: BuildRecord) -> Engine:
-        """The engine of a published version."""
-        ...
-
     def describe(self, engine: Engine) -> Description:
         """Read names, types, shapes and precisions from the compiled engine."""
         ...
@@ -100,3 +94,8 @@ class Compiler(Protocol):
     def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
         """Speed of the engine at a batch size, on this machine."""
         ...
+
+
+def published_engine(folder: Path, record: BuildRecord) -> Engine:
+    """The engine of a published version, from its folder."""
+    return Engine(folder / record.engine_file, record.compiler, ModelCard.load(folder / "card.json").input.name, record.max_batch)

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 
 from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
-from services.core.card import ModelCard, Tensor
+from services.core.card import Tensor
 from services.core.errors import ToolError
-from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
+from services.core.record import Hardware, Speed
 from services.core.stage import progress
 
 _MODEL_FILE = Path(__file__).resolve().parents[2] / "triton" / "models" / "classifier.py"
@@ -46,16 +46,8 @@ class OnnxRuntimeCompiler:
                 session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
             except Exception as error:
                 raise ToolError(f"ONNX Runtime cannot compile {graph}: {error}", hint="try PRECISION=fp32") from error
-        model_file = folder / _MODEL_NAME
-        shutil.copyfile(_MODEL_FILE, model_file)
-        return Engine(path, (path, model_file), self.identity()[0], session.get_inputs()[0].name, profile.max)
-
-    def open(self, folder: Path, record: BuildRecord) -> Engine:
-        """The engine of a published version."""
-        path = folder / record.engine_file
-        return Engine(
-            path, (path, folder / _MODEL_NAME), record.compiler, ModelCard.load(folder / "card.json").input.name, record.max_batch
-        )
+        shutil.copyfile(_MODEL_FILE, folder / _MODEL_NAME)
+        return Engine(path, self.identity()[0], session.get_inputs()[0].name, profile.max)
 
     def describe(self, engine: Engine) -> Description:
         """Names, types and shapes as the optimised graph has them."""
@@ -69,9 +61,7 @@ class OnnxRuntimeCompiler:
 
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Run in one process; rows go through in batches that the profile allows."""
-        session = _session(engine.path)
-        size = engine.max_batch
-        return np.concatenate([session.run(None, {engine.input_name: inputs[i : i + size]})[0] for i in range(0, len(inputs), size)])
+        return graph_runner(engine.path, engine.max_batch)(inputs)
 
     def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
         """Run for about two seconds after a warm-up."""
@@ -88,13 +78,13 @@ class OnnxRuntimeCompiler:
         return Speed(batch=batch, images_per_second=batch * 1000 / median, median_ms=median, p99_ms=p99)
 
 
-def graph_runner(path: Path) -> Callable[[Array], Array]:
-    """A function from inputs ``[N,...]`` to scores FP32 ``[N,classes]`` of a graph, in batches that spare memory."""
+def graph_runner(path: Path, batch: int = _RUN_BATCH) -> Callable[[Array], Array]:
+    """A function from inputs ``[N,...]`` to scores FP32 ``[N,classes]`` of a graph, in batches; the default one spares memory."""
     session = _session(path)
     name = session.get_inputs()[0].name
 
     def run(inputs: Array) -> Array:
-        return np.concatenate([session.run(None, {name: inputs[i : i + _RUN_BATCH]})[0] for i in range(0, len(inputs), _RUN_BATCH)])
+        return np.concatenate([session.run(None, {name: inputs[i : i + batch]})[0] for i in range(0, len(inputs), batch)])
 
     return run
 

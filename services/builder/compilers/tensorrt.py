@@ -4,6 +4,7 @@ Only options that TensorRT 10 and 11 both know are used; precision is in the gra
 Options, output and files: samples/common/sampleOptions.cpp and sampleReporting.cpp of NVIDIA/TensorRT (v10.16, v11.1).
 """
 
+import functools
 import json
 import logging
 import re
@@ -16,10 +17,10 @@ from services.builder import process
 from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
 from services.builder.compilers.layer_info import precisions
 from services.builder.compilers.nvidia import demand_servers_version, find_trtexec, gpu, tensorrt_version
-from services.core.card import ModelCard, Tensor
+from services.core.card import Tensor
 from services.core.errors import ToolError
-from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
+from services.core.record import Hardware, Speed
 from services.core.settings import BuilderSettings
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ class TensorRtCompiler:
 
     def identity(self) -> tuple[CompilerRecord, Hardware]:
         """TensorRT's four-part version and the GPU."""
+        return self._identity
+
+    @functools.cached_property
+    def _identity(self) -> tuple[CompilerRecord, Hardware]:
         return CompilerRecord(name="tensorrt", version=tensorrt_version()), gpu()
 
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
@@ -65,11 +70,10 @@ class TensorRtCompiler:
         target = folder / self.serving.default_model_filename
         shutil.copyfile(plan, target)
         plan.unlink()
-        files = [target]
-        for source, copy in ((log_file, "build.log"), (log_file.with_suffix(".sh"), "build.sh")):
-            files.append(Path(shutil.copy(source, folder / copy)))
+        shutil.copy(log_file, folder / "build.log")
+        shutil.copy(log_file.with_suffix(".sh"), folder / "build.sh")
         record = CompilerRecord(name=made_by.name, version=made_by.version, argv=tuple(argv))
-        return Engine(target, tuple(files), record, name, profile.max)
+        return Engine(target, record, name, profile.max)
 
     def _compile(self, argv: list[str], log_file: Path, cache: Path, what: str) -> None:
         """A timing cache of another build, or one broken by a kill, is dropped: it must not fail a good graph, nor stay unused."""
@@ -85,11 +89,6 @@ class TensorRtCompiler:
             if _CACHE_REFUSED in output:  # trtexec goes on without it, and leaves it as it is
                 log.warning("the timing cache was of another build and is dropped; the next build makes a new one")
                 cache.unlink(missing_ok=True)
-
-    def open(self, folder: Path, record: BuildRecord) -> Engine:
-        """The engine of a published version."""
-        path = folder / record.engine_file
-        return Engine(path, (path,), record.compiler, ModelCard.load(folder / "card.json").input.name, record.max_batch)
 
     def describe(self, engine: Engine) -> Description:
         """Tensors and profile as polygraphy reads them from the plan; precisions from the layers of a loaded engine.
