@@ -4,26 +4,17 @@ The exporter writes ``card.json``; the builder derives ``config.pbtxt`` from it 
 client takes its preprocessing from it. Format 1: JSON, ``format_version`` first.
 """
 
-import json
-from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from services.core.errors import ContractError
-from services.core.files import write_atomically
+from services.core.documents import Document, Part
+from services.core.hints import command
 
-FORMAT_VERSION = "1.0"
 BATCH = -1
 
-Document = TypeVar("Document", bound=BaseModel)
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class Tensor(_Part):
+class Tensor(Part):
     """A graph input or output; ``shape`` has -1 for the batch."""
 
     name: str
@@ -37,7 +28,7 @@ class Tensor(_Part):
         return self
 
 
-class Preprocessing(_Part):
+class Preprocessing(Part):
     """From an image file to the input tensor: decode, turn upright, RGB, resize, centre crop, normalise."""
 
     resize: int = Field(ge=1, description="length of the short side after the resize, in pixels")
@@ -49,7 +40,7 @@ class Preprocessing(_Part):
     normalised_in_graph: bool = Field(description="the graph takes pixels, and normalises them itself")
 
 
-class Source(_Part):
+class Source(Part):
     """Where model and weights came from."""
 
     model: str
@@ -57,7 +48,7 @@ class Source(_Part):
     weights_sha256: str
 
 
-class Onnx(_Part):
+class Onnx(Part):
     """The exported graph."""
 
     sha256: str
@@ -65,7 +56,7 @@ class Onnx(_Part):
     producer: str
 
 
-class Golden(_Part):
+class Golden(Part):
     """The golden set: ``golden.npz`` with the input and the original model's FP32 scores for it."""
 
     count: int
@@ -73,10 +64,13 @@ class Golden(_Part):
     made_from: str
 
 
-class ModelCard(_Part):
+class ModelCard(Document):
     """What a model is; precision and measurements belong to the build record instead."""
 
-    format_version: str = FORMAT_VERSION
+    FORMAT: ClassVar[str] = "1.0"
+    HINT: ClassVar[str] = f"run the exporter of this release: {command('exporter')}"
+
+    format_version: str = FORMAT
     name: str
     source: Source
     onnx: Onnx
@@ -99,54 +93,3 @@ class ModelCard(_Part):
     def output(self) -> Tensor:
         """The one output, FP32 ``[-1, classes]``."""
         return self.outputs[0]
-
-    def dumps(self) -> str:
-        """The card as JSON text."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    def dump(self, path: Path) -> None:
-        """Write the card atomically."""
-        write_atomically(path, self.dumps())
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read and validate a card.
-
-        Raises:
-            ContractError: it is missing, damaged, or of another major format version.
-        """
-        return cls.loads(read_text(path, "run the exporter first: docker compose run --rm exporter"), str(path))
-
-    @classmethod
-    def loads(cls, text: str, origin: str) -> Self:
-        """Validate a card that came from ``origin``."""
-        return validated(cls, text, origin, FORMAT_VERSION, "run the exporter of this release again")
-
-
-def read_text(path: Path, hint: str) -> str:
-    """The content of a contract file.
-
-    Raises:
-        ContractError: it is missing or cannot be read.
-    """
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint=hint) from None
-
-
-def validated(kind: type[Document], text: str, origin: str, version: str, hint: str) -> Document:
-    """Parse a versioned JSON document; the major version is looked at before anything else."""
-    try:
-        raw = json.loads(text)
-    except ValueError as error:
-        raise ContractError(f"{origin} is not JSON: {error}", hint=hint) from None
-    found = raw.get("format_version") if isinstance(raw, dict) else None
-    if not isinstance(found, str) or found.partition(".")[0] != version.partition(".")[0]:
-        newer = "; it was written by another release of this stack"
-        raise ContractError(f"{origin} has format_version {found!r}, expected {version}{newer}", hint=hint)
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'document'}: {p['msg']}" for p in error.errors())
-        raise ContractError(f"{origin} is damaged: {problems}", hint=hint) from None

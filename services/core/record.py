@@ -1,20 +1,15 @@
-"""The build record: how a published version was made, and what was measured of it. Format 1: ``build.json``."""
+"""The build record: how a published version was made, and what was measured of it. Format 2: ``build.json``."""
 
-from pathlib import Path
-from typing import Self
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from services.core.card import Source, read_text, validated
-
-FORMAT_VERSION = "1.0"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+from services.core.card import Source
+from services.core.documents import Document, Part
+from services.core.hints import command
 
 
-class Accuracy(_Part):
+class Accuracy(Part):
     """Agreement of the engine with the original FP32 model on the golden set; errors are of the scores."""
 
     samples: int
@@ -26,7 +21,7 @@ class Accuracy(_Part):
     mean_error_tolerance: float
 
 
-class Evaluation(_Part):
+class Evaluation(Part):
     """Share of right answers on the labelled images of EVAL_DIR, before (FP32) and after."""
 
     images: int
@@ -36,16 +31,20 @@ class Evaluation(_Part):
     top5: float
 
 
-class Speed(_Part):
-    """Measured on the building machine at the profile's tuned batch; no promise for another."""
+class Speed(Part):
+    """Measured on the building machine at the profile's tuned batch; no promise for another.
+
+    ``spread`` is half the range of the rounds' medians over their median: 0.05 means that a difference of 5 % says nothing.
+    """
 
     batch: int
     images_per_second: float
     median_ms: float
     p99_ms: float
+    spread: float
 
 
-class Hardware(_Part):
+class Hardware(Part):
     """What the engine was built on and is bound to."""
 
     device: str
@@ -53,7 +52,7 @@ class Hardware(_Part):
     driver: str = ""
 
 
-class Compiler(_Part):
+class Compiler(Part):
     """The program that made the engine."""
 
     name: str
@@ -61,12 +60,16 @@ class Compiler(_Part):
     argv: tuple[str, ...] = ()
 
 
-class BuildRecord(_Part):
+class BuildRecord(Document):
     """How a published version was made."""
 
-    format_version: str = FORMAT_VERSION
+    FORMAT: ClassVar[str] = "2.0"
+    HINT: ClassVar[str] = f"build it anew: {command('builder', '--force')}"
+
+    format_version: str = FORMAT
     model: str
-    fingerprint: str = Field(description="of everything the build depends on; unchanged means up to date")
+    engine_fingerprint: str = Field(description="of everything the engine depends on; unchanged means that nothing is compiled")
+    publication_fingerprint: str = Field(description="of how it is served; unchanged, with the engine's, means up to date")
     card_sha256: str
     source: Source
     precision: str
@@ -81,17 +84,3 @@ class BuildRecord(_Part):
     speed: Speed | None = None
     notes: tuple[str, ...] = ()
     created: str = Field(description="UTC, ISO 8601")
-
-    def dumps(self) -> str:
-        """The record as JSON text."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read and validate a record.
-
-        Raises:
-            ContractError: it is missing, damaged, or of another major format version.
-        """
-        hint = f"remove {path.parent} and run the builder again"
-        return validated(cls, read_text(path, hint), str(path), FORMAT_VERSION, hint)

@@ -1,0 +1,56 @@
+"""All settings of all stages, checked before the first stage starts: ``python -m services.core.settings.check``."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from services.core import log as logging_setup
+from services.core import stage
+from services.core.errors import SettingsError
+from services.core.settings import STAGES, Settings, StackSettings
+from services.core.settings.base import HINT
+from services.core.settings.reference import keys
+
+log = logging.getLogger(__name__)
+
+# Keys of Compose itself, which may stand in .env too.
+_COMPOSE = "COMPOSE_"
+
+
+def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
+    """Read the settings of every stage and of the stack.
+
+    Args:
+        environ: the settings; other variables are passed over.
+        dotenv_keys: the keys that stand in ``.env``, each of which must be a setting.
+
+    Raises:
+        SettingsError: a value is not of its kind, or a key is no setting; all problems are named at once.
+    """
+    problems: dict[str, None] = {}
+    kinds: tuple[type[Settings], ...] = (*STAGES, StackSettings)
+    for kind in kinds:
+        try:
+            kind.from_env(environ)
+        except SettingsError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+    known = keys()
+    for key in dotenv_keys:
+        if key not in known and not key.startswith(_COMPOSE):
+            close = get_close_matches(key, known, n=1)
+            problems[f"{key}: there is no such setting{f', did you mean {close[0]}' if close else ''}"] = None
+    if problems:
+        raise SettingsError("\n".join(problems), hint=HINT)
+
+
+def main() -> int:
+    """Check the environment."""
+    logging_setup.set_up("settings")
+    check(os.environ)
+    return 0
+
+
+if __name__ == "__main__":
+    stage.run(main, debug="--debug" in sys.argv)

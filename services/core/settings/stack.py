@@ -1,0 +1,64 @@
+"""The settings that no stage reads: those of Compose and the launchers."""
+
+from services.core.settings.base import Settings, setting
+
+
+class ImageSettings(Settings):
+    """Images and their builds."""
+
+    pytorch_image: str = setting(
+        "",
+        "the exporter's base image in the place of NGC's, e.g. of a private registry",
+        values="an image",
+        empty="`nvcr.io/nvidia/pytorch:<NGC_RELEASE>-py3`",
+    )
+    tensorrt_image: str = setting(
+        "", "the builder's base image in the place of NGC's", values="an image", empty="`nvcr.io/nvidia/tensorrt:<NGC_RELEASE>-py3`"
+    )
+    triton_image: str = setting(
+        "", "the server's base image in the place of NGC's", values="an image", empty="`nvcr.io/nvidia/tritonserver:<NGC_RELEASE>-py3`"
+    )
+    debian_image: str = setting("debian:trixie-slim", "base of the client, and without a GPU of exporter and builder", values="an image")
+    cpu_triton_base: str = setting(
+        "debian:bookworm-slim",
+        "base of the server without a GPU: Debian bookworm takes the PyPI server (24.10), an NGC tritonserver image serves with its own",
+        values="an image",
+        advice="Never tested with an NGC image",
+    )
+    pip_packages: str = setting(
+        "",
+        "more packages for the exporter, for a py: model, e.g. timm==1.0.31",
+        values="packages, separated by blanks",
+        empty="none",
+        advice="They are installed into the exporter's image, or into the environment of `--local`, without touching torch",
+    )
+    pip_cert: str = setting("", "a company's certificate authority for pip during the build", values="a PEM file", empty="none")
+
+
+class DockerSettings(Settings):
+    """What Compose gives the containers."""
+
+    gpu_device_ids: str = setting(
+        "all",
+        "GPUs for builder and server: all, or indices or UUIDs (a MIG slice has one), separated by commas",
+        values="`all` · `0,1` · `GPU-…` · `MIG-…`",
+        advice="The engine is built for the first of them, and served on those of the same kind",
+    )
+    stack_uid: str = setting("", "owner of the files in the model repository", values="a uid", empty="1000; with scripts/up your own uid")
+    stack_gid: str = setting("", "group of the files in the model repository", values="a gid", empty="1000; with scripts/up your own")
+    model_repository: str = setting("./model_repository", "folder of the model repository", values="a folder")
+    stop_grace_period: str = setting("30s", "time Docker waits for the server to end before it kills it", values="a duration, `30s`")
+    start_period: str = setting(
+        "120s", "time the model may take to get ready after a start before the server counts as unhealthy", values="a duration, `120s`"
+    )
+    exporter_memory: str = setting("16g", "most memory of the exporter's container", values="a size, `16g`")
+    builder_memory: str = setting("16g", "most memory of the builder's container", values="a size, `16g`")
+    triton_memory: str = setting("16g", "most memory of the server's container", values="a size, `16g`")
+    client_memory: str = setting("2g", "most memory of the client's container", values="a size, `2g`")
+    pids_limit: int = setting(4096, "most processes and threads of a container", ge=1)
+    log_max_size: str = setting("10m", "size of a log file of a container", values="a size, `10m`")
+    log_max_files: int = setting(3, "number of log files of a container", ge=1)
+
+
+class StackSettings(ImageSettings, DockerSettings):
+    """Everything that only Compose and the launchers read."""

@@ -1,0 +1,42 @@
+"""The golden set: real inputs, and what the original FP32 model says of them."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.core.errors import ContractError
+
+
+class Golden(NamedTuple):
+    """Inputs as the graph takes them, UINT8 ``[N,H,W,3]`` or FP32 ``[N,3,H,W]``, and FP32 scores ``[N,classes]``."""
+
+    inputs: npt.NDArray[Any]
+    scores: npt.NDArray[np.float32]
+
+    def batches(self, size: int) -> Iterator["Golden"]:
+        """The rows in their order, at most ``size`` at a time."""
+        for start in range(0, len(self.inputs), size):
+            yield Golden(np.ascontiguousarray(self.inputs[start : start + size]), self.scores[start : start + size])
+
+
+def load_golden(path: Path, hint: str = "run the exporter and the builder again with --force") -> Golden:
+    """Read ``golden.npz``.
+
+    Raises:
+        ContractError: it is missing, damaged, empty, or holds fewer scores than inputs.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            golden = Golden(arrays["inputs"], arrays["scores"])
+    except OSError as error:
+        raise ContractError(f"cannot read {path}: {error.strerror or error}", hint=hint) from None
+    except (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise ContractError(f"{path} is not a golden set: {error}", hint=hint) from None
+    if not 0 < len(golden.inputs) == len(golden.scores) or golden.scores.ndim != 2:
+        found = f"inputs {list(golden.inputs.shape)}, scores {list(golden.scores.shape)}"
+        raise ContractError(f"{path} is not a golden set: {found}, expected one row of scores per input", hint=hint)
+    return golden
