@@ -40,7 +40,7 @@ def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
     for key in dotenv_keys:
         if key not in known and not key.startswith(_COMPOSE):
             close = get_close_matches(key, known, n=1)
-            problems[f"{key}: there is no such setting{f', did you mean {close[0]}' if close else ''}"] = None
+            problems[f"{key}: there is no such setting{f'; did you mean {close[0]}?' if close else ''}"] = None
     if problems:
         raise SettingsError("\n".join(problems), hint=HINT)
 

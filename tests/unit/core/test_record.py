@@ -1,4 +1,4 @@
-"""A build record comes back as it was written, and a damaged one says what to remove."""
+"""A build record comes back as it was written, and a damaged one says how to mend it."""
 
 import pytest
 
@@ -8,7 +8,8 @@ from services.core.record import Accuracy, BuildRecord, Compiler, Evaluation, Ha
 
 RECORD = BuildRecord(
     model="tiny",
-    fingerprint="f" * 64,
+    engine_fingerprint="f" * 64,
+    publication_fingerprint="0" * 64,
     card_sha256="c" * 64,
     source=Source(model="resnet50", weights="default", weights_sha256="w" * 64),
     precision="fp16",
@@ -28,7 +29,7 @@ RECORD = BuildRecord(
         mean_error_tolerance=0.003,
     ),
     evaluation=Evaluation(images=100, top1_before=0.75, top5_before=0.9, top1=0.74, top5=0.9),
-    speed=Speed(batch=8, images_per_second=1000.5, median_ms=8.0, p99_ms=9.5),
+    speed=Speed(batch=8, images_per_second=1000.5, median_ms=8.0, p99_ms=9.5, spread=0.02),
     notes=("first and last layers stay FP32",),
     created="2026-11-22T17:00:00+00:00",
 )
@@ -50,15 +51,15 @@ def test_what_was_not_measured_may_be_left_out(tmp_path):
     ("text", "message"),
     [
         (RECORD.dumps()[:-40], "is not JSON"),
-        (RECORD.dumps().replace('"1.0"', '"2.0"', 1), "format_version '2.0', expected 1.0"),
+        (RECORD.dumps().replace('"2.0"', '"1.0"', 1), "format_version '1.0', expected 2.0"),
         (RECORD.dumps().replace('"top1_agreement":', '"top1":', 1), r"accuracy\.top1_agreement: Field required"),
         (RECORD.dumps().replace('"top1_agreement": 1.0', '"top1_agreement": 1.5'), r"accuracy\.top1_agreement: .*less than or equal to 1"),
     ],
 )
-def test_damage_is_named_and_the_fix_removes_the_version(tmp_path, text, message):
+def test_damage_is_named_and_the_fix_builds_anew(tmp_path, text, message):
     path = tmp_path / "3" / "build.json"
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(ContractError, match=message) as caught:
         BuildRecord.load(path)
-    assert caught.value.hint == f"remove {path.parent} and run the builder again"
+    assert "builder --force" in caught.value.hint

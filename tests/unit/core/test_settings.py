@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import SettingsError
-from services.core.settings import BuilderSettings, ClientSettings, ExporterSettings
+from services.core.settings import BuilderSettings, ClientSettings, ExporterSettings, TritonSettings
+from services.core.settings.check import check
 
 
 def test_the_defaults_are_usable_as_they_are():
-    for kind in (ExporterSettings, BuilderSettings, ClientSettings):
+    for kind in (ExporterSettings, BuilderSettings, TritonSettings):
         assert kind.from_env({}).name == "resnet50"
+    assert ClientSettings.from_env({}).name == ""  # the client asks the server
 
 
 def test_every_value_that_cannot_be_used_is_named_at_once():
@@ -55,13 +57,46 @@ def test_preferred_batches_must_be_sizes_up_to_the_largest(value):
         BuilderSettings.from_env({"PREFERRED_BATCH": value, "MAX_BATCH": "32"})
 
 
-@pytest.mark.parametrize("sizes", [("9", "8", "32"), ("1", "8", "4"), ("2", "1", "1")])
-def test_batch_sizes_must_be_in_order(sizes):
-    environment = dict(zip(("MIN_BATCH", "OPT_BATCH", "MAX_BATCH"), sizes, strict=True))
+def test_batch_sizes_must_be_in_order():
+    with pytest.raises(SettingsError, match=r"OPT_BATCH=8, MAX_BATCH=4: expected OPT_BATCH <= MAX_BATCH"):
+        BuilderSettings.from_env({"MAX_BATCH": "4"})
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "99999", "-1", "80 80"])
+def test_a_port_that_is_none_is_named(value):
+    with pytest.raises(SettingsError, match=f"^HTTP_PORT={value}"):
+        TritonSettings.from_env({"HTTP_PORT": value})
+
+
+def test_the_three_ports_differ():
+    with pytest.raises(SettingsError, match="HTTP_PORT=8001, GRPC_PORT=8001, METRICS_PORT=8002: expected three different ports"):
+        TritonSettings.from_env({"HTTP_PORT": "8001"})
+
+
+def test_the_queue_of_the_server_is_unbounded_unless_asked_for():
+    settings = BuilderSettings.from_env({})
+    assert (settings.max_queue_size, settings.queue_timeout_ms) == (0, 0)
+
+
+def test_every_stage_is_checked_at_once_and_a_mistyped_key_finds_its_like():
     with pytest.raises(SettingsError) as caught:
-        BuilderSettings.from_env(environment)
-    assert all(f"{key}={value}" in str(caught.value) for key, value in environment.items())
-    assert "expected MIN_BATCH <= OPT_BATCH <= MAX_BATCH" in str(caught.value)
+        check({"MAX_BATCH": "many", "GRPC_PORT": "abc", "TOP_K": "0"}, ["MODLE", "COMPOSE_FILE", "MODEL"])
+    assert sorted(line.partition(":")[0] for line in str(caught.value).splitlines()) == [
+        "GRPC_PORT=abc",
+        "MAX_BATCH=many",
+        "MODLE",
+        "TOP_K=0",
+    ]
+    assert "did you mean MODEL?" in str(caught.value)
+    check({}, ["MODEL"])
+
+
+def test_a_setting_says_what_it_affects():
+    builder = BuilderSettings.from_env({"INSTANCE_COUNT": "2", "OPT_BATCH": "4"})
+    assert builder.affecting("serving")["instance_count"] == 2
+    assert builder.affecting("engine")["opt_batch"] == 4
+    assert "instance_count" not in builder.affecting("engine")
+    assert "keep_versions" not in builder.affecting("engine") | builder.affecting("serving")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +123,7 @@ def test_a_model_that_has_no_name_left_is_refused(environment):
         ExporterSettings.from_env(environment)
 
 
-@pytest.mark.parametrize("kind", [ExporterSettings, BuilderSettings, ClientSettings])
+@pytest.mark.parametrize("kind", [ExporterSettings, BuilderSettings, TritonSettings, ClientSettings])
 def test_help_shows_every_setting_with_its_meaning(kind):
     text = kind.help()
     for name, field in kind.model_fields.items():
