@@ -1,17 +1,12 @@
 """What the tests of the simulators share: small graphs, and the result of a simulated trtexec."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
-
-HOME = Path(__file__).parents[2] / "docker" / "simulator"
-sys.path.insert(0, str(HOME))
 
 SHAPES = ("--minShapes=images:1x8x8x3", "--optShapes=images:2x8x8x3", "--maxShapes=images:4x8x8x3")
 

@@ -29,6 +29,7 @@ def polygraphy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     """Polygraphy's command line in this process: its start alone takes seconds."""
     trt = pytest.importorskip("polygraphy.backend.trt", reason="the real Polygraphy is not installed")
     from polygraphy.tools.inspect.subtool.model import extractors
+
     from simulator.polygraphy_cli import main
 
     for owner, name in ((trt, "EngineFromBytes"), (trt, "TrtRunner"), (extractors, "graph_data_from_trt_engine")):
