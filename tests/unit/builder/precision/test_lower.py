@@ -39,8 +39,8 @@ def network(path, *, gain=1.0):
         helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
     ]
     initializers = [
-        numpy_helper.from_array(np.float32(127), "mean"),
-        numpy_helper.from_array(np.float32(1 / 64), "scale"),
+        numpy_helper.from_array(np.array(127, np.float32), "mean"),
+        numpy_helper.from_array(np.array(1 / 64, np.float32), "scale"),
         weight("stem_w", 8, 3, 3, 3, scale=0.3 * gain),
         weight("a_w", 8, 8, 3, 3),
         weight("b_w", 8, 8, 3, 3),
@@ -186,7 +186,7 @@ def test_control_flow_is_refused(tmp_path, pixels):
         "net",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("scores", TensorProto.UINT8, None)],
-        [numpy_helper.from_array(np.float32(0), "zero"), condition],
+        [numpy_helper.from_array(np.array(0, np.float32), "zero"), condition],
     )
     graph.node.insert(0, graph.node.pop(1))
     path = tmp_path / "flow.onnx"
