@@ -128,7 +128,7 @@ class TensorRtCompiler:
             outputs=_tensors(engine_says["outputs"]),
             max_batch=engine_says["max_batch"],
             precisions=precisions(layers.read_text(errors="replace")),
-            speed=speed(len(inputs), [part for part in np.array_split(runs, ROUNDS) if len(part)]),
+            speed=speed(len(inputs), [part.tolist() for part in np.array_split(runs, ROUNDS) if len(part)]),
         )
 
     def run(self, engine: Engine, inputs: Array) -> Array:
