@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import requests
 
+from services import __version__
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
 from services.images.decode import MAX_FILE_BYTES
@@ -17,7 +18,7 @@ from services.images.preprocess import InputArray, input_from_file
 STANDARD_INPUT = "-"
 DOWNLOAD_SECONDS = 60.0
 _TIMEOUTS = (5.0, 20.0)
-_USER_AGENT = "tensorrt-to-triton-client/1.0"
+_USER_AGENT = f"tensorrt-to-triton/{__version__}"
 """Some hosts of photographs refuse the default one of a library."""
 
 Item = TypeVar("Item")
