@@ -94,7 +94,7 @@ def test_a_server_that_runs_keeps_its_stub(make, clone):
 
 def test_a_python_that_is_gone_is_replaced_behind_the_link(make, clone):
     (clone / "elsewhere/bin/python").write_text("#!/bin/sh\nexit 1\n")
-    assert make("dev") == [f"-m venv --clear {clone}/.venv", install("dev")]
+    assert make("dev") == [f"-m venv --clear {clone}/elsewhere", install("dev")]
     assert (clone / ".venv").is_symlink()
 
 
