@@ -3,16 +3,18 @@
 import datetime
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.builder.compilers.base import Compiler, Engine, Profile
-from services.builder.compilers.layer_info import demand_precision
+import numpy as np
+
+from services.builder.compilers.base import Compiler, Engine, Inspection, Profile
+from services.builder.compilers.layer_info import doubt
 from services.builder.compilers.onnxruntime import graph_runner
 from services.builder.export import Export
 from services.builder.model_config import ModelConfig, config_from_card
 from services.builder.pictures import LabelledFolder, calibration_inputs, demand_evaluation, evaluate
-from services.builder.precision import lower, require
+from services.builder.precision import PRECISIONS, Lowered, lower, require
 from services.builder.repository import RECORD
 from services.builder.verify import compare, demand, summary
 from services.core.files import sha256_of
@@ -20,8 +22,6 @@ from services.core.record import BuildRecord, Evaluation
 from services.core.settings import BuilderSettings, Precision
 
 log = logging.getLogger(__name__)
-
-_QUANTISED = ("int8", "fp8")
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ def make_candidate(
         AccuracyError: the engine disagrees with the original.
     """
     require(precision, settings.accelerator, capability(compiler))
+    compiler.demand_server()
     labelled = LabelledFolder.read(settings.eval_dir, export.label_names()) if settings.eval_dir else None
     folder.mkdir()
     (folder / "card.json").write_text(export.card.dumps())
     shutil.copyfile(export.labels, folder / "labels.txt")
     shutil.copyfile(export.golden, folder / "golden.npz")
-    graph, notes = _lowered(settings, export, precision)
-    engine = compiler.compile(graph, folder, Profile(settings.min_batch, settings.opt_batch, settings.max_batch))
-    description = compiler.describe(engine)
-    if description.precisions is not None:
-        demand_precision(precision, description.precisions)
-    config = config_from_card(export.card, description, compiler.serving, settings)
+    graph, lowered = _lowered(settings, export, precision)
+    engine = compiler.compile(graph, folder, Profile(settings.opt_batch, settings.max_batch))
+    inspection = compiler.inspect(engine, np.resize(export.inputs, (settings.opt_batch, *export.inputs.shape[1:])))
+    notes = (*lowered.notes, *inspection.notes, *_doubts(precision, inspection, lowered))
+    config = config_from_card(export.card, inspection, compiler.serving, settings)
     accuracy = compare(compiler.run(engine, export.inputs), export.scores, precision)
     log.info("%s: %s", precision, summary(accuracy))
     demand(accuracy, f"the {precision} engine")
@@ -72,7 +72,7 @@ def make_candidate(
         engine_bytes=engine.path.stat().st_size,
         accuracy=accuracy,
         evaluation=_evaluation(labelled, export, compiler, engine, precision) if labelled else None,
-        speed=compiler.measure(engine, export.inputs, settings.opt_batch),
+        speed=inspection.speed,
         notes=notes,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -86,19 +86,29 @@ def capability(compiler: Compiler) -> tuple[int, int] | None:
     return (int(major), int(minor)) if major else None
 
 
-def _lowered(settings: BuilderSettings, export: Export, precision: Precision) -> tuple[Path, tuple[str, ...]]:
+def _lowered(settings: BuilderSettings, export: Export, precision: Precision) -> tuple[Path, Lowered]:
     """The graph at a precision, kept beside the export so that the logged commands can be run again."""
     graph = settings.artifacts / "build" / f"{precision}.onnx"
     graph.parent.mkdir(exist_ok=True)
     inputs, warning = export.inputs, ""
-    if precision in _QUANTISED:
+    if PRECISIONS[precision].quantised:
         inputs, warning = calibration_inputs(settings.calibration_dir, export.card.preprocessing, export.inputs)
     if warning:
         log.warning("%s: %s", precision, warning)
-    notes = lower(export.graph, graph, precision, settings.accelerator, inputs).notes
-    for note in notes:
+    lowered = lower(export.graph, graph, precision, settings.accelerator, inputs)
+    for note in lowered.notes:
         log.info("%s: %s", precision, note)
-    return graph, (*notes, *([warning] if warning else []))
+    return graph, replace(lowered, notes=(*lowered.notes, *([warning] if warning else [])))
+
+
+def _doubts(precision: Precision, inspection: Inspection, lowered: Lowered) -> tuple[str, ...]:
+    """What of the engine's listing does not fit its precision, also as a warning; nothing where the compiler has no listing."""
+    if inspection.precisions is None:
+        return ()
+    found = doubt(precision, inspection.precisions, lowered.share, quantised=PRECISIONS[precision].quantised)
+    if found:
+        log.warning("%s: %s", precision, found)
+    return (found,) if found else ()
 
 
 def _evaluation(labelled: LabelledFolder, export: Export, compiler: Compiler, engine: Engine, precision: Precision) -> Evaluation:

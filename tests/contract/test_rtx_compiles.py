@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from services.builder.precision import lower, supported
+from services.builder.precision import lower, obstacle
 from services.core.errors import SettingsError
 from services.exporter.graph import with_pixel_input, with_probabilities
 
@@ -86,10 +86,10 @@ def _asked_precision(counts, precision, *, some_fp32):
 def test_every_gpu_generation_takes_the_precisions_it_is_said_to_support(precision, exported, tmp_path):
     graph = tmp_path / "lowered.onnx"
     lower(exported("mobilenet_v3_large", "uint8"), graph, precision, "tensorrt", _inputs("uint8"))
-    able = [number for number in (75, 80, 86, 89, 120) if not supported(precision, "tensorrt", divmod(number, 10))]
+    able = [number for number in (75, 80, 86, 89, 120) if not obstacle(precision, "tensorrt", divmod(number, 10))]
     assert able
     refusals = {number: errors for number in able if (errors := rtx.compile_graph(graph, f"SM{number}").errors)}
-    # A limit of TensorRT-RTX, the stand-in here, so `supported` does not refuse it: TensorRT itself is the compiler that ships.
+    # A limit of TensorRT-RTX, the stand-in here, so `obstacle` does not refuse it: TensorRT itself is the compiler that ships.
     assert set(refusals) == ({75} if precision == "fp32" else set()), refusals
     assert all("FP32 GEMM is not supported" in error for errors in refusals.values() for error in errors), refusals
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
@@ -100,7 +101,7 @@ class Stack:
             cwd=self.folder,
         )
 
-    def build(self, **changes: str) -> None:
+    def build(self, **changes: Any) -> None:
         """Export and build."""
         self.run("exporter", **changes)
         self.run("builder", **changes)

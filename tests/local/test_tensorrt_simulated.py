@@ -1,6 +1,6 @@
 """The TensorRT path without a GPU: real builder, real config, real Triton.
 
-Simulators are trtexec, nvidia-smi, the engine below polygraphy, and the server's tensorrt backend: tests/docker/simulator.
+Simulators are trtexec, nvidia-smi, the engine below polygraphy, and the server's tensorrt backend: simulator.
 """
 
 import json
@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2
 
 from tests.local.stack import ROOT, Stack, triton_folder
 
-SIMULATOR = ROOT / "tests" / "docker" / "simulator"
+SIMULATOR = ROOT / "simulator"
 VERSIONS = ["10.16.1.11", "11.1.0.106", "11.2.1.2"]
 
 
@@ -55,7 +55,7 @@ def gpu(tiny_export: Stack, tmp_path: Path, backends: Path) -> Iterator[Stack]:
     )
     shutil.copytree(tiny_export.settings["ARTIFACTS_DIR"], tmp_path / "artifacts")
     stack.settings["PATH"] = os.pathsep.join([str(SIMULATOR / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
-    stack.settings["PYTHONPATH"] += f"{os.pathsep}{SIMULATOR / 'python'}{os.pathsep}{SIMULATOR}"
+    stack.settings["PYTHONPATH"] += f"{os.pathsep}{SIMULATOR / 'python'}"
     try:
         yield stack
     finally:

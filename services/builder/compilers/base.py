@@ -15,9 +15,8 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Profile:
-    """Batch sizes: smallest, the one to tune for, largest."""
+    """Batch sizes: the one to tune for, and the largest; the smallest is always 1, because one picture is asked for at least."""
 
-    min: int
     opt: int
     max: int
 
@@ -40,20 +39,24 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Description:
-    """What a compiled engine says of itself.
+class Inspection:
+    """What a compiled engine says of itself, and how fast it is.
 
     Attributes:
         inputs: its inputs; -1 stands for the batch.
         outputs: its outputs.
         max_batch: largest batch it takes.
         precisions: how many of its convolutions and matrix products run in which precision; None where it does not say.
+        speed: at the batch that it was inspected with.
+        notes: sentences for the user and the build record.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch: int
     precisions: dict[str, int] | None
+    speed: Speed
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,21 @@ class Compiler(Protocol):
         """Version of the compiler and the hardware that it builds for, found without building anything."""
         ...
 
+    def like_devices(self) -> tuple[int, ...]:
+        """Indices of the GPUs that are like the one built for, where there are others beside them; else nothing.
+
+        They are what ``gpus`` of an instance group must name: KIND_GPU alone puts an instance on every GPU.
+        """
+        ...
+
+    def demand_server(self) -> None:
+        """Refuse to build for a server that could not load the engine; asked before anything else is done.
+
+        Raises:
+            ContractError: the server has another version of the compiler.
+        """
+        ...
+
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
         """Compile a graph into ``folder``.
 
@@ -83,16 +101,22 @@ class Compiler(Protocol):
         """
         ...
 
-    def describe(self, engine: Engine) -> Description:
-        """Read names, types, shapes and precisions from the compiled engine."""
+    def inspect(self, engine: Engine, inputs: Array) -> Inspection:
+        """Read names, types, shapes and precisions from the compiled engine, and time it.
+
+        Two speeds differ where ``speed.faster`` says so; by less than their spreads they are the same.
+
+        Args:
+            engine: what ``compile`` returned.
+            inputs: one batch ``[N,...]`` of the card's type, of the size to time.
+
+        Raises:
+            ToolError: the engine cannot be loaded.
+        """
         ...
 
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Scores FP32 ``[N,classes]`` for inputs ``[N,...]`` of the card's type."""
-        ...
-
-    def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
-        """Speed of the engine at a batch size, on this machine."""
         ...
 
 

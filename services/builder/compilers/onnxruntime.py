@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
+from services.builder.compilers.base import Array, Engine, Inspection, Profile, Serving
+from services.builder.compilers.speed import ROUNDS, speed
 from services.core.card import Tensor
 from services.core.errors import ToolError
 from services.core.record import Compiler as CompilerRecord
-from services.core.record import Hardware, Speed
+from services.core.record import Hardware
 from services.core.stage import progress
+from services.numerics.dtypes import triton_name
 
 _MODEL_FILE = Path(__file__).resolve().parents[2] / "triton" / "models" / "classifier.py"
 _MODEL_NAME = "model.py"
-_DTYPES = {"tensor(uint8)": "UINT8", "tensor(float)": "FP32"}
-_MEASURE_SECONDS = 2.0
+_ROUND_MS = 500
+_LEAST_RUNS = 3
 _RUN_BATCH = 32
 
 
@@ -31,6 +33,13 @@ class OnnxRuntimeCompiler:
     def identity(self) -> tuple[CompilerRecord, Hardware]:
         """ONNX Runtime's version and the processor."""
         return CompilerRecord(name="onnxruntime", version=onnxruntime.__version__), Hardware(device=_processor())
+
+    def like_devices(self) -> tuple[int, ...]:
+        """There is no GPU."""
+        return ()
+
+    def demand_server(self) -> None:
+        """A graph of standard operators: any server takes it."""
 
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
         """Write the optimised graph and the model file.
@@ -49,33 +58,30 @@ class OnnxRuntimeCompiler:
         shutil.copyfile(_MODEL_FILE, folder / _MODEL_NAME)
         return Engine(path, self.identity()[0], session.get_inputs()[0].name, profile.max)
 
-    def describe(self, engine: Engine) -> Description:
-        """Names, types and shapes as the optimised graph has them."""
+    def inspect(self, engine: Engine, inputs: Array) -> Inspection:
+        """Names, types and shapes as the optimised graph has them, and its speed: half a second to warm up, then rounds of as much."""
         session = _session(engine.path)
-        return Description(
+
+        def times() -> list[float]:
+            spans: list[float] = []
+            while sum(spans) < _ROUND_MS or len(spans) < _LEAST_RUNS:
+                start = time.perf_counter()
+                session.run(None, {engine.input_name: inputs})
+                spans.append((time.perf_counter() - start) * 1000)
+            return spans
+
+        times()
+        return Inspection(
             inputs=tuple(_tensor(value) for value in session.get_inputs()),
             outputs=tuple(_tensor(value) for value in session.get_outputs()),
             max_batch=engine.max_batch,
             precisions=None,
+            speed=speed(len(inputs), [times() for _ in range(ROUNDS)]),
         )
 
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Run in one process; rows go through in batches that the profile allows."""
         return graph_runner(engine.path, engine.max_batch)(inputs)
-
-    def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
-        """Run for about two seconds after a warm-up."""
-        session = _session(engine.path)
-        feed = {engine.input_name: np.resize(inputs, (batch, *inputs.shape[1:]))}
-        session.run(None, feed)
-        times: list[float] = []
-        end = time.perf_counter() + _MEASURE_SECONDS
-        while time.perf_counter() < end or len(times) < 3:
-            start = time.perf_counter()
-            session.run(None, feed)
-            times.append((time.perf_counter() - start) * 1000)
-        median, p99 = (float(np.percentile(times, percentile)) for percentile in (50, 99))
-        return Speed(batch=batch, images_per_second=batch * 1000 / median, median_ms=median, p99_ms=p99)
 
 
 def graph_runner(path: Path, batch: int = _RUN_BATCH) -> Callable[[Array], Array]:
@@ -101,7 +107,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 def _tensor(value: onnxruntime.NodeArg) -> Tensor:
     shape = tuple(-1 if not isinstance(size, int) else size for size in value.shape)
-    return Tensor.model_validate({"name": value.name, "dtype": _DTYPES.get(value.type, value.type), "shape": shape})
+    return Tensor.model_validate({"name": value.name, "dtype": triton_name(value.type), "shape": shape})
 
 
 def _processor() -> str:

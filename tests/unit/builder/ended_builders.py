@@ -61,7 +61,7 @@ def start() -> tuple[int, int]:
     try:
         stage.run(lambda: publish_for_ever(writing), debug=True)
     except SystemExit as end:
-        os._exit(int(end.code))
+        os._exit(int(end.code or 0))
     finally:
         os._exit(99)
 

@@ -1,6 +1,5 @@
 """What the user names becomes a stream of pictures; what cannot be read is told, and the others go on."""
 
-import contextlib
 import functools
 import http.server
 import io
@@ -15,6 +14,7 @@ from services.client import inputs
 from services.client.inputs import batches, expand, expand_all, read_pictures
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
+from services.images.decode import MAX_FILE_BYTES
 from tests.unit.client.servers import web_server
 
 RECIPE = Preprocessing(resize=8, crop=8, interpolation="bilinear", layout="NHWC", mean=(0, 0, 0), std=(1, 1, 1), normalised_in_graph=True)
@@ -145,7 +145,7 @@ def test_a_refused_download_is_one_bad_picture(photos, status):
 
 def test_a_download_is_bounded_in_size(photos, web, monkeypatch):
     with (photos / "huge.png").open("wb") as file:
-        file.truncate(inputs.MAX_FILE_BYTES + (1 << 20))
+        file.truncate(MAX_FILE_BYTES + (1 << 20))
     assert "more than 64 MiB" in read(f"{web}/huge.png")[1][0]
     monkeypatch.setattr(inputs, "DOWNLOAD_SECONDS", -1.0)
     assert "not complete after" in read(f"{web}/a.png")[1][0]
@@ -154,8 +154,7 @@ def test_a_download_is_bounded_in_size(photos, web, monkeypatch):
 def test_batches_keep_order_and_rest():
     assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batches([], 3)) == []
-    with contextlib.closing(batches(iter(int, 1), 2)) as endless:
-        assert next(endless) == [0, 0]
+    assert next(batches(iter(int, 1), 2)) == [0, 0]
 
 
 def test_tensors_stack_to_the_batch(photos):

@@ -127,7 +127,7 @@ def test_a_folder_owned_by_another_says_whose_it_must_be(start_python, tmp_path)
 
 
 def test_a_lock_keeps_another_process_out_and_names_it(start_python, tmp_path):
-    told = []
+    told: list[str] = []
     with start_python(HOLD_LOCK, tmp_path / ".lock") as holder:
         assert holder.stdout.readline() == "held\n"
         start = time.monotonic()

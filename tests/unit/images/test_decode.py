@@ -57,6 +57,7 @@ def test_every_mode_becomes_rgb(data, expected):
 
 def test_cmyk_jpeg_keeps_its_colour():
     pixel = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)).getpixel((8, 8))
+    assert pixel is not None
     assert np.abs(np.subtract(pixel, RED)).max() < 8
 
 

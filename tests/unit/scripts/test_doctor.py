@@ -26,6 +26,7 @@ def doctor(request):
     path = str(request.config.rootpath / "scripts" / "doctor")
     loader = importlib.machinery.SourceFileLoader("doctor", path)
     spec = importlib.util.spec_from_loader("doctor", loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["doctor"] = module
     loader.exec_module(module)

@@ -3,7 +3,7 @@
 The server loads every model of ``platform: "tensorrt_plan"`` through this file when its folder stands in the backend
 directory. It takes only plans of the simulated trtexec, checks them and the configuration as the real backend does, and
 computes the answer with ONNX Runtime. SIMULATOR_MISBEHAVE, or a parameter ``simulator_misbehave`` of the configuration,
-makes it refuse-to-load, hang, crash or give wrong-answers (simulator/misbehave.py).
+makes it refuse-to-load, hang, crash or give wrong-answers (misbehave.py).
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from simulator import misbehave
 from simulator.engine import NUMPY_TYPES, Engine

@@ -22,17 +22,25 @@ class Machine:
     memory_mib: int = MEMORY_MIB
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read ``SIMULATOR_TENSORRT`` and ``SIMULATOR_GPU`` (``name|compute capability|driver``).
+    def all_from_env(cls, environ: Mapping[str, str] = os.environ) -> tuple[Self, ...]:
+        """Every GPU of ``SIMULATOR_GPU`` (``name|compute capability|driver``, several with ``;`` between them) in the order of the bus.
 
         Raises:
-            SystemExit: a variable is not of that form (a mistake in the test, not a simulated failure).
+            SystemExit: that, or ``SIMULATOR_TENSORRT``, is not of that form (a mistake in the test, not a simulated failure).
         """
         version = version_of(environ.get("SIMULATOR_TENSORRT") or DEFAULT_TENSORRT)
-        parts = (environ.get("SIMULATOR_GPU") or DEFAULT_GPU).split("|")
-        if len(parts) != 3:
+        gpus = [[part.strip() for part in gpu.split("|")] for gpu in (environ.get("SIMULATOR_GPU") or DEFAULT_GPU).split(";")]
+        if any(len(gpu) != 3 for gpu in gpus):
             raise SystemExit(f"simulator: SIMULATOR_GPU={environ['SIMULATOR_GPU']!r}: expected 'name|compute capability|driver'")
-        return cls(version, parts[0].strip(), parts[1].strip(), parts[2].strip())
+        return tuple(cls(version, *gpu) for gpu in gpus)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The machine with CUDA's device 0: the fastest GPU, or with CUDA_DEVICE_ORDER=PCI_BUS_ID the first on the bus."""
+        machines = cls.all_from_env(environ)
+        if environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+            return machines[0]
+        return max(machines, key=lambda machine: float(machine.compute_capability))
 
     @property
     def major(self) -> int:

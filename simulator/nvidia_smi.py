@@ -8,11 +8,12 @@ _UNITS = {"memory.total": " MiB", "memory.used": " MiB", "memory.free": " MiB", 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``--query-gpu=a,b --format=csv[,noheader][,nounits]`` (``-L`` lists the GPU)."""
+    """``--query-gpu=a,b --format=csv[,noheader][,nounits]`` (``-L`` lists the GPUs), one row for each GPU in the order of the bus."""
     arguments = sys.argv[1:] if argv is None else argv
-    machine = Machine.from_env()
+    machines = Machine.all_from_env()
     if arguments == ["-L"]:
-        print(f"GPU 0: {machine.gpu} (UUID: GPU-00000000-0000-0000-0000-000000000000)")  # noqa: T201
+        for index, machine in enumerate(machines):
+            print(f"GPU {index}: {machine.gpu} (UUID: GPU-00000000-0000-0000-0000-{index:012})")  # noqa: T201
         return 0
     given = dict(argument.partition("=")[::2] for argument in arguments)
     known = {"--query-gpu", "--format", "--id", "-i"}
@@ -22,7 +23,20 @@ def main(argv: list[str] | None = None) -> int:
     formats = given.get("--format", "").split(",")
     if formats[0] != "csv" or set(formats) - {"csv", "noheader", "nounits"}:
         return _refuse('Option "--format" is not properly formatted: "csv" is mandatory.', 1)
-    answers = {
+    fields = [field.strip() for field in given["--query-gpu"].split(",")]
+    answers = [_answers(index, machine, len(machines)) for index, machine in enumerate(machines)]
+    for field in fields:
+        if field not in answers[0]:
+            return _refuse(f'Field "{field}" is not a valid field to query.\n', 2)
+    if "noheader" not in formats:
+        print(", ".join(fields))  # noqa: T201
+    for row in answers:
+        print(", ".join(row[field] + ("" if "nounits" in formats else _UNITS.get(field, "")) for field in fields))  # noqa: T201
+    return 0
+
+
+def _answers(index: int, machine: Machine, count: int) -> dict[str, str]:
+    return {
         "name": machine.gpu,
         "gpu_name": machine.gpu,
         "compute_cap": machine.compute_capability,
@@ -31,17 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         "memory.used": "0",
         "memory.free": str(machine.memory_mib),
         "utilization.gpu": "0",
-        "index": "0",
-        "count": "1",
+        "index": str(index),
+        "count": str(count),
     }
-    fields = [field.strip() for field in given["--query-gpu"].split(",")]
-    for field in fields:
-        if field not in answers:
-            return _refuse(f'Field "{field}" is not a valid field to query.\n', 2)
-    if "noheader" not in formats:
-        print(", ".join(fields))  # noqa: T201
-    print(", ".join(answers[field] + ("" if "nounits" in formats else _UNITS.get(field, "")) for field in fields))  # noqa: T201
-    return 0
 
 
 def _refuse(text: str, code: int) -> int:

@@ -1,0 +1,46 @@
+"""What a measurement was made on: processor, versions, and how busy the rest of the machine was."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+PACKAGES = ("nvidia-pytriton", "onnxruntime", "numpy", "tritonclient", "grpcio", "protobuf")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe() -> dict[str, object]:
+    """Cores, processor, memory in GiB, kernel and load before the run."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = set(found.get("flags", "").split())
+    return {
+        "cores": cores(),
+        "processor": found.get("model name", platform.processor()),
+        "vector_units": [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if name in flags],
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "kernel": platform.release(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that take part; one that is not installed as a package is left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def busy_seconds() -> float:
+    """Processor time that the whole machine has been busy for, with what the host took (steal)."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = (int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICKS

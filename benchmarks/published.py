@@ -1,0 +1,87 @@
+"""A published model folder as the builder writes it: its config, its live version, and questions with known answers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from services.core.errors import AccuracyError, ContractError
+from services.numerics.agreement import Limits, measure
+from services.numerics.golden import Golden, load_golden
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One golden example for a model: ``pixels`` is its input ``[1, ...]``, ``scores`` FP32 ``[1, classes]`` the known answer."""
+
+    model: str
+    input: str
+    dtype: str
+    output: str
+    pixels: Array
+    scores: Array
+    limits: Limits
+
+    def check(self, answer: bytes) -> None:
+        """Compare FP32 scores as the server sent them.
+
+        Raises:
+            AccuracyError: the answer is wrong.
+        """
+        found = np.frombuffer(answer, np.float32)
+        if found.size != self.scores.size:
+            raise AccuracyError(f"{self.model} answered with {found.size} scores, expected {self.scores.size}")
+        if problems := measure(found.reshape(self.scores.shape), self.scores, self.limits).problems:
+            raise AccuracyError(f"{self.model} answered wrong: {'; '.join(problems)}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model folder ``<repository>/<model>``."""
+
+    folder: Path
+    config: pb.ModelConfig
+    golden: Golden
+    limits: Limits
+
+    @classmethod
+    def read(cls, folder: Path) -> "Published":
+        """Read the live version.
+
+        Raises:
+            ContractError: the folder holds no published model.
+        """
+        try:
+            config = text_format.Parse((folder / "config.pbtxt").read_text(), pb.ModelConfig())
+            version = folder / str(config.version_policy.specific.versions[0])
+            accuracy = json.loads((version / "build.json").read_text())["accuracy"]
+        except (OSError, text_format.ParseError, IndexError, KeyError, ValueError) as error:
+            raise ContractError(
+                f"{folder} is no published model: {error}", hint="name a folder of the model repository: model_repository/<model>"
+            ) from None
+        return cls(folder, config, load_golden(version / "golden.npz"), Limits.of(accuracy))
+
+    @property
+    def version(self) -> Path:
+        """Folder of the live version."""
+        return self.folder / str(self.config.version_policy.specific.versions[0])
+
+    def question(self, row: int) -> Question:
+        """The golden example ``row``; the rows are gone round in circles."""
+        row %= len(self.golden.inputs)
+        return Question(
+            model=self.config.name,
+            input=self.config.input[0].name,
+            dtype=pb.DataType.Name(self.config.input[0].data_type).removeprefix("TYPE_"),
+            output=self.config.output[0].name,
+            pixels=np.ascontiguousarray(self.golden.inputs[row : row + 1]),
+            scores=self.golden.scores[row : row + 1],
+            limits=self.limits.of_part(1, len(self.golden.inputs)),
+        )

@@ -1,0 +1,114 @@
+"""Variants of how a published model is served: words on the command line, a changed copy of the model folder on disk."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from benchmarks.published import Published
+from services.core.errors import SettingsError
+
+WORDS = """  published        the published config.pbtxt, unchanged
+  off | on         no dynamic batching, or with it (dynamic_batching {} where no other word says more)
+  delay=US         max_queue_delay_microseconds
+  preferred=4,8    preferred_batch_size
+  policy           default_queue_policy: 256 requests, 10 s, override allowed (what releases before this one published)
+  instances=N      instance_group.count; each gets 1/N of the cores as ONNX Runtime threads
+  threads=N        ONNX Runtime threads of each instance
+  nospin           these threads sleep between two runs, and do not spin"""
+
+# Put before the served model.py. It asks for its threads by SessionOptions, which this changes on the way to the session.
+_THREADS = """import onnxruntime
+_session = onnxruntime.InferenceSession
+
+
+def _session_of_the_benchmark(graph, options, **others):
+    if {threads}:
+        options.intra_op_num_threads = {threads}
+    options.add_session_config_entry("session.intra_op.allow_spinning", "{spinning:d}")
+    return _session(graph, options, **others)
+
+
+onnxruntime.InferenceSession = _session_of_the_benchmark
+"""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """``words`` names it; ``threads`` 0 leaves the number to the model."""
+
+    words: str
+    published: bool = False
+    batching: bool = True
+    delay_us: int = 0
+    preferred: tuple[int, ...] = ()
+    policy: bool = False
+    instances: int = 1
+    threads: int = 0
+    spinning: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> "Variant":
+        """Read the words of a variant.
+
+        Raises:
+            SettingsError: a word is unknown, or its number is none.
+        """
+        flags = {
+            "published": ("published", True),
+            "off": ("batching", False),
+            "on": ("batching", True),
+            "policy": ("policy", True),
+            "nospin": ("spinning", False),
+        }
+        numbers = {"delay": "delay_us", "instances": "instances", "threads": "threads"}
+        fields: dict[str, object] = {}
+        for word in text.split():
+            key, _, value = word.partition("=")
+            if word in flags:
+                name, fields[name] = flags[word][0], flags[word][1]
+            elif key in numbers and value.isdecimal():
+                fields[numbers[key]] = int(value)
+            elif key == "preferred" and all(size.isdecimal() for size in value.split(",")):
+                fields["preferred"] = tuple(int(size) for size in value.split(","))
+            else:
+                raise SettingsError(f"--variant '{text}': unknown word {word!r}", hint="the words are in --help")
+        return cls(text, **fields)  # type: ignore[arg-type]
+
+    def config(self, published: pb.ModelConfig) -> pb.ModelConfig:
+        """The published config, changed."""
+        config = pb.ModelConfig()
+        config.CopyFrom(published)
+        if self.published:
+            return config
+        config.ClearField("dynamic_batching")
+        if self.batching:
+            config.dynamic_batching.CopyFrom(
+                pb.ModelDynamicBatching(max_queue_delay_microseconds=self.delay_us, preferred_batch_size=self.preferred)
+            )
+        if self.policy:
+            config.dynamic_batching.default_queue_policy.CopyFrom(
+                pb.ModelQueuePolicy(default_timeout_microseconds=10_000_000, allow_timeout_override=True, max_queue_size=256)
+            )
+        config.instance_group[0].count = self.instances
+        return config
+
+    def write(self, published: Published, repository: Path) -> None:
+        """Make ``repository`` hold the model as this variant, and nothing else."""
+        shutil.rmtree(repository, ignore_errors=True)
+        folder = repository / published.folder.name
+        shutil.copytree(published.version, folder / published.version.name)
+        (folder / "config.pbtxt").write_text(text_format.MessageToString(self.config(published.config), use_index_order=True))
+        if self.threads or not self.spinning:
+            model = folder / published.version.name / "model.py"
+            model.write_text(_THREADS.format(threads=self.threads, spinning=self.spinning) + model.read_text())
+
+
+def default_variants(cores: int) -> list[Variant]:
+    """What is compared where nobody says otherwise."""
+    batching = ["delay=500 policy", "off", "on", "delay=100", "delay=500", "delay=2000", "preferred=4,8", "preferred=4,8 delay=500"]
+    instances = ["on instances=2", "on instances=4"]
+    threads = ["on nospin", *(f"on threads={number}" for number in sorted({cores // 2, cores // 4}) if number)]
+    return [Variant.parse(words) for words in (*batching, *instances, *threads)]
