@@ -27,6 +27,7 @@ def settings_for() -> Callable[..., ClientSettings]:
 
     def make(protocol: str, port: int, **changes: object) -> ClientSettings:
         address = f"127.0.0.1:{port}"
-        return ClientSettings(protocol=protocol, triton_url=address, triton_grpc_url=address, **{"wait_seconds": 0.5, **changes})
+        asked = {"protocol": protocol, "triton_url": address, "triton_grpc_url": address, "wait_seconds": 0.5}
+        return ClientSettings.model_validate(asked | changes)
 
     return make

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +32,14 @@ class Screen(io.StringIO):
         return True
 
 
+def served(card) -> ServedModel:
+    transport: Any = Knowing()
+    return ServedModel(transport, "tiny", card, batch=2, patience=1)
+
+
 @pytest.fixture
 def model(card):
-    return ServedModel(Knowing(), "tiny", card, batch=2, patience=1)
+    return served(card)
 
 
 @pytest.fixture
@@ -76,7 +82,7 @@ def test_progress_is_a_log_line_elsewhere(model, photos, caplog, monkeypatch, lo
 @pytest.mark.parametrize(("weights", "warned"), [("random", True), ("default", False)])
 def test_random_weights_are_told(card, photos, caplog, weights, warned):
     random = card.model_copy(update={"source": card.source.model_copy(update={"weights": weights})})
-    classify(ServedModel(Knowing(), "tiny", random, 2, 1), ClientSettings(), [str(photos)], as_json=True)
+    classify(served(random), ClientSettings(), [str(photos)], as_json=True)
     assert ["the weights of tiny are random: its answers mean nothing"] * warned == [
         record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
     ]

@@ -1,6 +1,7 @@
 """Whether a live server agrees with the golden set of its version."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,17 +70,14 @@ def published(tmp_path, card):
     return ClientSettings(model_repository_dir=tmp_path)
 
 
-def run(transport, card, settings, capsys):
-    try:
-        verify(ServedModel(transport, "tiny", card, batch=2, patience=1), settings, None, as_json=True)
-    finally:
-        out = capsys.readouterr().out
-    return json.loads(out)
+def check(transport: Any, card, settings):
+    verify(ServedModel(transport, "tiny", card, batch=2, patience=1), settings, None, as_json=True)
 
 
 def test_the_whole_golden_set_is_sent_in_batches(published, card, capsys):
     transport = Answering(SCORES)
-    found = run(transport, card, published, capsys)
+    check(transport, card, published)
+    found = json.loads(capsys.readouterr().out)
     assert (found["passed"], found["samples"], found["version"]) == (True, 3, 3)
     assert transport.sizes == [2, 1]
 
@@ -87,7 +85,8 @@ def test_the_whole_golden_set_is_sent_in_batches(published, card, capsys):
 def test_between_two_near_classes_rounding_decides_as_it_did_for_the_builder(published, card, capsys):
     swapped = SCORES.copy()
     swapped[0, :2] = [0.495, 0.5]
-    assert run(Answering(swapped), card, published, capsys)["passed"] is True
+    check(Answering(swapped), card, published)
+    assert json.loads(capsys.readouterr().out)["passed"] is True
 
 
 @pytest.mark.parametrize(("place", "value", "found"), [((1, 1), 0.5, "largest error"), ((1, 2), np.nan, "top-1 agreement is 66.7%")])
@@ -95,13 +94,13 @@ def test_other_answers_are_refused(published, card, place, value, found):
     wrong = SCORES.copy()
     wrong[place] = value
     with pytest.raises(AccuracyError, match=found) as caught:
-        verify(ServedModel(Answering(wrong), "tiny", card, batch=2, patience=1), published, None, as_json=False)
+        check(Answering(wrong), card, published)
     assert "rollback" in caught.value.hint
 
 
 def test_a_swap_in_between_is_told(published, card):
     with pytest.raises(ServerError, match="version 4 went live while version 3 was being verified"):
-        verify(ServedModel(Answering(SCORES, [3, 3, 4]), "tiny", card, batch=2, patience=1), published, None, as_json=False)
+        check(Answering(SCORES, [3, 3, 4]), card, published)
 
 
 def test_golden_set_is_read(tmp_path, card):
