@@ -98,8 +98,8 @@ def _mismatch(address: Address, spoken: Spoken) -> NotTritonError | None:
         return NotTritonError(found, hint=f"write {service.plain}:// in {given}")
     if spoken in (HTTP.name, GRPC.name) and spoken != service.name:
         other = GRPC if service is HTTP else HTTP
-        hint = f"{given} needs the port for {service.name}, {service.port} unless it was changed; for this one ask with "
-        hint += f"--protocol {other.plain} {other.option} {address.target.partition('/')[0]}"
+        right = f"--protocol {other.plain} {other.option} {address.target.partition('/')[0]}"
+        hint = f"{given} needs the port for {service.name}, {service.port} unless it was changed; to ask over {other.name}: {right}"
         return NotTritonError(f"{address} speaks {spoken}, not {service.name}", hint=hint)
     return None
 
