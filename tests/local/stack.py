@@ -64,7 +64,11 @@ class Stack:
         return self.folder / "model_repository" / self.name
 
     def environment(self, **changes: str) -> dict[str, str]:
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG") if key in os.environ}
+        kept = {
+            key: os.environ[key]
+            for key in ("PATH", "HOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
+            if key in os.environ
+        }
         return kept | self.settings | changes
 
     def command(self, stage: str, *arguments: str) -> list[str]:
