@@ -10,7 +10,6 @@ import numpy as np
 
 from services.builder.compilers.base import Compiler, Engine, Inspection, Profile
 from services.builder.compilers.layer_info import doubt
-from services.builder.compilers.onnxruntime import graph_runner
 from services.builder.export import Export
 from services.builder.model_config import ModelConfig, config_from_card
 from services.builder.pictures import LabelledFolder, calibration_inputs, demand_evaluation, evaluate
@@ -20,6 +19,7 @@ from services.builder.verify import compare, demand, summary
 from services.core.files import sha256_of
 from services.core.record import BuildRecord, Evaluation
 from services.core.settings import BuilderSettings, Precision
+from services.onnx_graphs.session import graph_runner
 
 log = logging.getLogger(__name__)
 
