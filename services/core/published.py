@@ -9,6 +9,7 @@ CONFIG = "config.pbtxt"
 CARD = "card.json"
 RECORD = "build.json"
 GOLDEN = "golden.npz"
+LABELS = "labels.txt"
 
 
 def live_version(config: str) -> int:

@@ -126,11 +126,11 @@ def demand_same_tensorrt(folder: Path, environ: Mapping[str, str]) -> None:
     if here and compiler.name == "tensorrt" and compiler.version != here:
         raise ContractError(
             f"this server has TensorRT {here}, version {number} of {folder.name} was built with {compiler.version}",
-            hint=f"a plan loads only with the version that built it: use images of one release (NGC_RELEASE) and build again: {command('builder')}",
+            hint=f"take images of one release (NGC_RELEASE), and build again: {command('builder')}",
         )
 
 
-def serve(argv: Sequence[str], watcher: Watcher, exit_timeout: float) -> int:
+def serve(argv: Sequence[str], watcher: Watcher) -> int:
     """Run the server until it ends, is told to end (SIGTERM, SIGINT), or no longer answers; return its exit code.
 
     Raises:
@@ -160,18 +160,19 @@ def serve(argv: Sequence[str], watcher: Watcher, exit_timeout: float) -> int:
                 log.info("not healthy: %s", problem)
             said = problem
             if watcher.failures >= MOST_FAILURES and not stopping:
-                _end(server, exit_timeout)
+                _end(server)
                 raise ServerError(
-                    f"the server no longer answers: {problem}", hint="it is started again, a few times; its log says more"
+                    f"the server no longer answers: {problem}", hint="it is started again, at most three times; its log says more"
                 ) from None
         else:
             return code if code >= 0 else 128 - code
 
 
-def _end(server: "subprocess.Popen[bytes]", exit_timeout: float) -> None:
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End a server that is of no use any more: what is in flight there fails anyhow."""
     server.terminate()
     try:
-        server.wait(exit_timeout + _KILL_AFTER_SECONDS)
+        server.wait(_KILL_AFTER_SECONDS)
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
@@ -191,7 +192,7 @@ def main() -> int:
     demand_same_tensorrt(folder, os.environ)
     verdict = verdict_file(os.environ)
     verdict.unlink(missing_ok=True)
-    return serve(arguments(settings, key, os.environ), Watcher(settings.http_port, folder, verdict), settings.exit_timeout_seconds)
+    return serve(arguments(settings, key, os.environ), Watcher(settings.http_port, folder, verdict))
 
 
 if __name__ == "__main__":
