@@ -11,6 +11,7 @@ from services.builder.compilers.base import Array, Engine, Inspection, Profile, 
 from services.builder.compilers.speed import ROUNDS, speed
 from services.core.card import Tensor
 from services.core.errors import ToolError
+from services.core.files import writing
 from services.core.record import Compiler as CompilerRecord
 from services.core.record import Hardware
 from services.core.stage import progress
@@ -49,8 +50,11 @@ class OnnxRuntimeCompiler:
             try:
                 made = session(graph, optimise=Optimise.EXTENDED, save_to=path)
             except Exception as error:
+                with writing(folder):  # ONNX Runtime does not say that the disk is full; a file of that size finds out
+                    shutil.copyfile(graph, path)
                 raise ToolError(f"ONNX Runtime cannot compile {graph}: {reason(error)}", hint="try PRECISION=fp32") from error
-        shutil.copyfile(_MODEL_FILE, folder / _MODEL_NAME)
+        with writing(folder):
+            shutil.copyfile(_MODEL_FILE, folder / _MODEL_NAME)
         return Engine(path, self.identity()[0], made.get_inputs()[0].name, profile.max)
 
     def inspect(self, engine: Engine, inputs: Array) -> Inspection:
