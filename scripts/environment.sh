@@ -31,8 +31,7 @@ make_environment() { # dev, local or test: adds to .venv what it lacks of that l
   [ ! -e "$venv/.$1-$sum" ] || return 0
   version=$(find_python "$1") || exit $?
   if [ "$(version_of_venv)" != "$version" ]; then
-    [ -e "$venv" ] || rm -f "$venv" # a link to nowhere
-    step "virtual environment of Python $version" "python$version" -m venv --clear "$venv"
+    step "virtual environment of Python $version" "python$version" -m venv --clear "$(realpath -m "$venv")" # it takes no link
   fi
   if [ "$1" != dev ]; then
     # Its own metadata says which CUDA packages the build of torch wants that the package index has (see scripts/lock).

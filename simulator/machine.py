@@ -32,7 +32,7 @@ class Machine:
         gpus = [[part.strip() for part in gpu.split("|")] for gpu in (environ.get("SIMULATOR_GPU") or DEFAULT_GPU).split(";")]
         if any(len(gpu) != 3 for gpu in gpus):
             raise SystemExit(f"simulator: SIMULATOR_GPU={environ['SIMULATOR_GPU']!r}: expected 'name|compute capability|driver'")
-        return tuple(cls(version, *gpu) for gpu in gpus)
+        return tuple(cls(version, name, capability, driver) for name, capability, driver in gpus)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:

@@ -23,7 +23,7 @@ class Absent(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Absent())
 for module in modules:
     importlib.import_module(module)
-own = {"services", "__main__", "__mp_main__", "cython_runtime"}
+own = {"services", "__main__", "__mp_main__", "cython_runtime", "coverage"}
 outside = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names) - own
 print(",".join(sorted(name for name in outside if not name.startswith("_"))))
 """

@@ -15,7 +15,7 @@ P = Path("/work folder/a")
 
 
 def command_lines(version: str) -> dict[str, list[str]]:
-    build = build_argv("trtexec", P / "net.onnx", P / "net.plan", P / "t.cache", "images", (224, 224, 3), Profile(1, 8, 32), 4096, version)
+    build = build_argv("trtexec", P / "net.onnx", P / "net.plan", P / "t.cache", "images", (224, 224, 3), Profile(8, 32), 4096, version)
     return {
         "build": build,
         "profile": profile_argv("trtexec", P / "net.plan", "images:8x224x224x3", P / "times.json", P / "layers.json"),

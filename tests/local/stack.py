@@ -1,29 +1,20 @@
 """The stages as processes and a real Triton on the CPU, in a folder and on ports of the test's own."""
 
-import contextlib
 import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 ADMIN_HEADER = "x-admin"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on right now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def triton_folder() -> Path:
@@ -73,7 +64,11 @@ class Stack:
         return self.folder / "model_repository" / self.name
 
     def environment(self, **changes: str) -> dict[str, str]:
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE") if key in os.environ}
+        kept = {
+            key: os.environ[key]
+            for key in ("PATH", "HOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
+            if key in os.environ
+        }
         return kept | self.settings | changes
 
     def command(self, stage: str, *arguments: str) -> list[str]:

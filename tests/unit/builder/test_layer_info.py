@@ -118,7 +118,7 @@ def test_no_good_engine_is_refused_for_its_listing(name, asked):
 @pytest.mark.parametrize("asked", ["int8", "fp8"])
 def test_a_quantised_engine_that_lost_its_8_bits_is_refused(name, asked):
     found = listing(name)
-    most = max(found, key=found.get)
+    most = max(found, key=found.__getitem__)
     with pytest.raises(ToolError, match=f"asked {asked}, engine is {most} .*{found[most]} of {found[most]} in {most}") as caught:
         doubt(asked, found, 1.0, quantised=True)
     assert "nothing was published" in caught.value.hint

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from services.core.errors import RepositoryError, ToolError
 def run(tmp_path):
     """Run a shell script as the program, with its log in the temporary folder."""
 
-    def run(script: str, *, timeout: float = 30, **options: str) -> str:
+    def run(script: str, *, timeout: float = 30, **options: Any) -> str:
         return process.run(
             ["sh", "-c", script], log_file=tmp_path / "logs" / "tool.log", timeout_seconds=timeout, what="the tool runs", **options
         )
@@ -98,6 +99,7 @@ def test_interrupting_the_builder_ends_what_it_started(start_python, tmp_path, n
     code = """
 import sys
 from pathlib import Path
+from typing import Any
 from services.builder import process
 from services.core import log, stage
 log.set_up("builder")

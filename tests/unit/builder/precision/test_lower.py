@@ -187,7 +187,7 @@ def test_control_flow_is_refused(tmp_path, pixels):
         "net",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("scores", TensorProto.UINT8, None)],
-        [numpy_helper.from_array(np.float32(0), "zero"), condition],
+        [numpy_helper.from_array(np.array(0, np.float32), "zero"), condition],
     )
     graph.node.insert(0, graph.node.pop(1))
     path = tmp_path / "flow.onnx"

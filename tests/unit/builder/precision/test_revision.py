@@ -51,8 +51,8 @@ def network(tmp_path):
         helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
     ]
     constants = [
-        numpy_helper.from_array(np.float32(128), "mean"),
-        numpy_helper.from_array(np.float32(2**-16), "small"),
+        numpy_helper.from_array(np.array(128, np.float32), "mean"),
+        numpy_helper.from_array(np.array(2**-16, np.float32), "small"),
         numpy_helper.from_array(np.array([0, 32, 16], np.int64), "flat"),
         whole("stem_w", 32, 3, 3, 3),
         whole("block_w", 32, 32, 3, 3),
