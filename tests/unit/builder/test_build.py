@@ -1,164 +1,82 @@
-"""What a change of each setting makes anew: an engine, a publication of the same engine, or nothing."""
+"""An export is built and published for real, by ONNX Runtime."""
 
-import logging
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2 as pb
 
 from services.builder.build import build
+from services.builder.compilers import onnxruntime
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
-from services.core.errors import RepositoryError
+from services.builder.repository import ModelFolder
+from services.core.errors import ContractError
 from services.core.files import sha256_of
-from services.core.record import BuildRecord
 from services.core.settings import BuilderSettings
-from services.core.settings.base import told
-from services.onnx_graphs.session import graph_runner
 
-# Another value for each setting that makes something anew; a new setting has to be added here.
-OTHER = {
-    "serving": {
-        "INSTANCE_COUNT": "2",
-        "INSTANCE_KIND": "KIND_GPU",
-        "PREFERRED_BATCH": "4",
-        "MAX_QUEUE_DELAY_US": "50",
-        "MAX_QUEUE_SIZE": "7",
-        "QUEUE_TIMEOUT_MS": "9",
-    },
-    "engine": {"PRECISION": "int8", "OPT_BATCH": "4", "MAX_BATCH": "16", "WORKSPACE_MIB": "99"},
-}
+INPUTS = np.random.default_rng(3).standard_normal((8, 3, 8, 8)).astype(np.float32)
 
 
-class Counting(OnnxRuntimeCompiler):
-    """The compiler of the CPU, which counts what it compiles."""
-
-    def __init__(self) -> None:
-        self.compiled: list[str] = []
-
-    def compile(self, graph, folder, profile):
-        self.compiled.append(graph.stem)
-        return super().compile(graph, folder, profile)
+@pytest.fixture(autouse=True)
+def _measure_quickly(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "_ROUND_MS", 2)
 
 
 @pytest.fixture
-def exported(tmp_path, make_card, make_classifier):
-    """What the exporter would leave of a tiny classifier."""
-    folder = tmp_path / "artifacts" / "tiny"
-    folder.mkdir(parents=True)
-    onnx.save(make_classifier(names=("input", "scores"), softmax=True), folder / "model.onnx")
-    inputs = np.random.default_rng(0).standard_normal((8, 3, 8, 8)).astype(np.float32)
-    np.savez(folder / "golden.npz", inputs=inputs, scores=graph_runner(folder / "model.onnx")(inputs))
-    (folder / "labels.txt").write_text("a\nb\nc\nd\n")
-    write_card(folder, make_card)
-    return folder
+def graph(make_classifier, tmp_path) -> Path:
+    onnx.save(make_classifier(names=("input", "scores")), tmp_path / "graph.onnx")
+    return tmp_path / "graph.onnx"
 
 
-def write_card(folder: Path, make_card) -> None:
-    card = make_card(pixels=False)
-    card = card.model_copy(
+def numpy_scores(graph: Path) -> np.ndarray:
+    weights, bias = (onnx.numpy_helper.to_array(value) for value in onnx.load(graph).graph.initializer)
+    return INPUTS.mean(axis=(2, 3)) @ weights + bias
+
+
+@pytest.fixture
+def settings(graph, make_card, tmp_path) -> BuilderSettings:
+    """An export of the small graph, and settings that build it."""
+    artifacts = tmp_path / "artifacts" / "tiny"
+    artifacts.mkdir(parents=True)
+    np.savez(artifacts / "golden.npz", inputs=INPUTS, scores=numpy_scores(graph))
+    (artifacts / "model.onnx").write_bytes(graph.read_bytes())
+    (artifacts / "labels.txt").write_text("a\nb\nc\nd\n")
+    card = make_card(pixels=False, scores="logits")
+    card.model_copy(
         update={
-            "onnx": card.onnx.model_copy(update={"sha256": sha256_of(folder / "model.onnx")}),
-            "golden": card.golden.model_copy(update={"sha256": sha256_of(folder / "golden.npz")}),
-            "labels_sha256": sha256_of(folder / "labels.txt"),
+            "onnx": card.onnx.model_copy(update={"sha256": sha256_of(artifacts / "model.onnx")}),
+            "labels_sha256": sha256_of(artifacts / "labels.txt"),
+            "golden": card.golden.model_copy(update={"sha256": sha256_of(artifacts / "golden.npz")}),
+        }
+    ).dump(artifacts / "card.json")
+    return BuilderSettings.from_env(
+        {
+            "MODEL": "tiny",
+            "ACCELERATOR": "onnxruntime",
+            "ARTIFACTS_DIR": str(tmp_path / "artifacts"),
+            "MODEL_REPOSITORY_DIR": str(tmp_path / "repository"),
         }
     )
-    card.dump(folder / "card.json")
 
 
-@pytest.fixture
-def builder(tmp_path, exported, monkeypatch):
-    """Build with some settings; returns the live version and what was compiled for it."""
-    monkeypatch.setattr("services.builder.compilers.onnxruntime._ROUND_MS", 0)  # nobody reads the speed
-
-    def run(*, force: bool = False, **environment: str) -> tuple[int, list[str]]:
-        fixed = {"MODEL_NAME": "tiny", "ACCELERATOR": "onnxruntime", "ARTIFACTS_DIR": str(exported.parent)}
-        settings = BuilderSettings.from_env(fixed | {"MODEL_REPOSITORY_DIR": str(tmp_path / "repository")} | environment)
-        compiler = Counting()
-        return build(settings, compiler, None, force=force), compiler.compiled
-
-    return run
-
-
-def test_every_setting_that_makes_something_anew_is_tried_here():
-    for what, settings in OTHER.items():
-        declared = {name.upper() for name in BuilderSettings.model_fields if told(BuilderSettings, name)["affects"] == what}
-        assert declared - {"ACCELERATOR"} == settings.keys(), what
+def test_an_export_is_built_once_and_then_up_to_date(settings):
+    assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
+    version = settings.model_repository_dir / "tiny" / "1"
+    whole = {"model.onnx", "model.py", "build.json", "card.json", "config.pbtxt", "labels.txt", "golden.npz"}
+    assert whole <= {path.name for path in version.iterdir()}
+    record = ModelFolder(settings.model_repository_dir, "tiny").record(1)
+    assert record.engine_sha256 == sha256_of(version / "model.onnx")
+    assert record.accuracy.top1_agreement == 1
+    assert record.speed.images_per_second > 0
+    before = {path: path.stat().st_mtime_ns for path in settings.model_repository_dir.rglob("*") if path.name != ".lock" and path.is_file()}
+    assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@pytest.mark.parametrize("key", OTHER["serving"])
-def test_a_setting_of_serving_publishes_the_proven_engine_and_compiles_nothing(builder, tmp_path, caplog, key):
-    caplog.set_level(logging.INFO)
-    assert builder() == (1, ["fp32"])
-    assert builder(**{key: OTHER["serving"][key]}) == (2, [])
-    assert "nothing is compiled" in caplog.text
-    one, two = (tmp_path / "repository" / "tiny" / version for version in "12")
-    assert (two / "model.onnx").read_bytes() == (one / "model.onnx").read_bytes()
-    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
-    configs = [text_format.Parse((path / "config.pbtxt").read_text(), pb.ModelConfig()) for path in (one, two)]
-    for config in configs:
-        config.ClearField("version_policy")
-        config.output[0].label_filename = ""
-    assert configs[0] != configs[1]
-    assert builder(**{key: OTHER["serving"][key]}) == (2, [])
-    assert "up to date" in caplog.text
-
-
-@pytest.mark.parametrize("key", OTHER["engine"])
-def test_a_setting_of_the_engine_compiles(builder, key):
-    builder()
-    version, compiled = builder(**{key: OTHER["engine"][key]})
-    assert (version, len(compiled)) == (2, 1)
-
-
-def test_new_labels_are_published_with_the_old_engine(builder, exported, make_card, tmp_path):
-    builder()
-    (exported / "labels.txt").write_text("e\nf\ng\nh\n")
-    write_card(exported, make_card)
-    assert builder() == (2, [])
-    assert (tmp_path / "repository" / "tiny" / "2" / "labels.txt").read_text() == "e\nf\ng\nh\n"
-
-
-def test_an_export_that_differs_in_nothing_but_its_date_changes_nothing(builder, exported, make_card):
-    builder()
-    text = (exported / "card.json").read_text()
-    (exported / "card.json").write_text(text.replace('"fingerprint": "d', '"fingerprint": "e').replace('"1.18.0"', '"1.19.0"'))
-    assert builder() == (1, [])
-
-
-def test_a_damaged_engine_is_compiled_again(builder, tmp_path):
-    builder()
-    (tmp_path / "repository" / "tiny" / "1" / "model.onnx").write_bytes(b"damaged")
-    assert builder(MAX_QUEUE_DELAY_US="1") == (2, ["fp32"])
-
-
-def test_force_compiles(builder):
-    builder()
-    assert builder(force=True) == (2, ["fp32"])
-
-
-def test_code_is_no_input(builder, tmp_path):
-    """A changed comment rebuilds nothing: only what is published itself is hashed."""
-    builder()
-    record = BuildRecord.load(tmp_path / "repository" / "tiny" / "1" / "build.json")
-    code = {path.name: path.read_bytes() for path in (tmp_path / "repository" / "tiny" / "1").glob("*.py")}
-    assert set(code) == {"model.py", "agreement.py"}
-    assert record.engine_fingerprint != record.publication_fingerprint
-
-
-def test_a_full_disk_is_called_one(builder, tmp_path):
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", repository], capture_output=True).returncode:
-        pytest.skip("only root can mount a small file system")
-    try:
-        with pytest.raises(RepositoryError, match="No space left on device") as caught:
-            builder()
-        assert "free some space" in caught.value.hint
-    finally:
-        subprocess.run(["umount", repository], check=True)
-        shutil.rmtree(repository)
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_an_export_that_is_not_what_its_card_says_is_refused(settings, name):
+    with (settings.artifacts / name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ContractError, match=rf"{name} has sha256 .*, the card says"):
+        build(settings, OnnxRuntimeCompiler(), None, force=False)
+    assert not settings.model_repository_dir.exists()
