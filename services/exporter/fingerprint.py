@@ -30,7 +30,7 @@ def export_fingerprint(settings: ExporterSettings, source: Source) -> str:
     try:
         content = sha256_of(*files)
     except OSError as error:
-        raise unreadable(error, f"MODEL={settings.model}") from None
+        raise unreadable(error) from None
     return fingerprint_of({"settings": settings.affecting("export"), "files": content, "revision": REVISION, "versions": tool_versions()})
 
 

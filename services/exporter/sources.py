@@ -106,16 +106,14 @@ def _demand_file(path: Path, setting: str, hint: str) -> None:
         with path.open("rb"):
             return
     except PermissionError as error:
-        raise unreadable(error, setting) from None
+        raise unreadable(error) from None
     except OSError as error:
         raise SourceError(f"{setting}: {'there is no such file' if error.errno == errno.ENOENT else error.strerror}", hint=hint) from None
 
 
-def unreadable(error: OSError, what: str) -> SourceError:
+def unreadable(error: OSError) -> SourceError:
     """The error for a file that is there and cannot be read."""
-    return SourceError(
-        f"{what}: cannot read {error.filename}: {error.strerror}", hint=f"make it readable for uid {os.getuid()}, e.g. chmod a+rX"
-    )
+    return SourceError(f"cannot read {error.filename}: {error.strerror}", hint=f"make it readable for uid {os.getuid()}: chmod a+r")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
