@@ -83,7 +83,7 @@ def read_pictures(
     """
     for name in names:
         try:
-            yield Picture(name, input_from_file(_source(name), preprocessing, _called(name)))
+            yield Picture(name, input_from_file(_source(name), preprocessing, _called(name), max_pixels=max_pixels))
         except ImageError as error:
             on_error(error)
 

@@ -85,7 +85,7 @@ def _finished_graph(loaded: Loaded, settings: ExporterSettings) -> onnx.ModelPro
 
 
 def _golden_set(loaded: Loaded, preprocessing: Preprocessing, settings: ExporterSettings) -> tuple[Array, Array, str]:
-    views, made_from = golden_views(settings.golden_dir, settings.golden_count)
+    views, made_from = golden_views(settings.golden_dir, settings.golden_count, settings.max_pixels)
     scores = loaded.original(inputs_from_views(views, loaded.preprocessing))
     if not np.isfinite(scores).all():
         raise SourceError("the original model gives NaN or infinity for the golden set", hint="check WEIGHTS, MEAN and STD")

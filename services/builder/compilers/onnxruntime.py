@@ -1,7 +1,6 @@
 """ONNX Runtime on the CPU: graph optimisation ahead of time, and the Python-backend model that runs the result."""
 
 import platform
-import shutil
 import time
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from services.core.stage import progress
 from services.numerics.dtypes import triton_name
 from services.onnx_graphs.session import Optimise, graph_runner, reason, session
 
-_MODEL_FILE = Path(__file__).resolve().parents[2] / "triton" / "models" / "classifier.py"
+_SERVICES = Path(__file__).resolve().parents[2]
 _MODEL_NAME = "model.py"
+_CODE = ((_MODEL_NAME, _SERVICES / "triton" / "models" / "classifier.py"), ("agreement.py", _SERVICES / "numerics" / "agreement.py"))
 _ROUND_MS = 300
 _LEAST_RUNS = 3
 
@@ -26,7 +26,7 @@ _LEAST_RUNS = 3
 class OnnxRuntimeCompiler:
     """Optimises for the CPU; any batch fits, so the profile only bounds what the server takes."""
 
-    serving = Serving(backend="python", default_model_filename=_MODEL_NAME)
+    serving = Serving(backend="python", default_model_filename=_MODEL_NAME, code=_CODE)
 
     def identity(self) -> tuple[CompilerRecord, Hardware]:
         """ONNX Runtime's version and the processor."""
@@ -40,7 +40,7 @@ class OnnxRuntimeCompiler:
         """A graph of standard operators: any server takes it."""
 
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
-        """Write the optimised graph and the model file.
+        """Write the optimised graph.
 
         The level is EXTENDED: fused nodes that run on any processor. The next one lays tensors out for the building machine.
         """
@@ -50,11 +50,10 @@ class OnnxRuntimeCompiler:
                 made = session(graph, optimise=Optimise.EXTENDED, save_to=path)
             except Exception as error:
                 raise ToolError(f"ONNX Runtime cannot compile {graph}: {reason(error)}", hint="try PRECISION=fp32") from error
-        shutil.copyfile(_MODEL_FILE, folder / _MODEL_NAME)
         return Engine(path, self.identity()[0], made.get_inputs()[0].name, profile.max)
 
     def inspect(self, engine: Engine, inputs: Array) -> Inspection:
-        """Names, types and shapes as the optimised graph has them, and its speed: a third of a second to warm up, then rounds of as much."""
+        """Names, types and shapes as the optimised graph has them, and its speed: a third of a second of warm-up, then rounds as long."""
         loaded = session(engine.path)
 
         def times() -> list[float]:
