@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.core import log as logging_setup
 from services.core import stage
-from services.core.errors import SettingsError, ToolError
+from services.core.errors import ToolError
 from services.core.settings.check import check
 from services.local import dotenv, processes
 from services.local.closing import closing, served_models
@@ -54,10 +54,10 @@ def main(argv: list[str]) -> int:
         return 0
     if options.command == "classify":
         # What the shell names is asked for; otherwise the client asks the server what it serves.
-        unnamed = tuple(key for key in ("MODEL", "MODEL_NAME") if key not in own or key in os.environ.get("RECALLED", "").split())
-        return stack.run("client", "classify", *options.words, folder=options.folder, without=unnamed)
+        unnamed = tuple(key for key in ("MODEL", "MODEL_NAME") if key not in own)
+        return stack.run_stage("client", *options.words, folder=options.folder, without=unnamed)
     if options.command == "builder":
-        return stack.run("builder", *options.words)
+        return stack.run_stage("builder", *options.words)
     check(stack.settings, written)
     if stack.supervisor is None:
         stack.demand_free_ports()
@@ -81,6 +81,9 @@ def up(stack: Stack) -> int:
                 log.info("the server that was started is stopped")
             launcher.unlink(missing_ok=True)
     if code == 0:
+        asked = launcher.with_name("settings.new")  # scripts/up wrote it
+        if asked.exists():
+            asked.replace(launcher.with_name("settings"))
         sys.stdout.write(closing(stack.name, served_models(int(stack.settings["HTTP_PORT"])), *(stack.settings[name] for name in PORTS)))
     return code
 
@@ -88,21 +91,21 @@ def up(stack: Stack) -> int:
 def _up(stack: Stack, *, started: bool) -> int:
     _install(stack)
     for name in ("exporter", "builder"):
-        if code := stack.run(name):
+        if code := stack.run_stage(name):
             return code
     if started:
         log.info("server (log: %s) ...", stack.log_file)
-        stack.start()
+        stack.start_server()
     stack.wait_until_healthy(float(stack.settings.get("WAIT_SECONDS") or 120), lambda why: log.info("server ... %s", why))
     log.info("server ready")
-    return stack.run("client", "classify", *QUESTION)
+    return stack.run_stage("client", "classify", *QUESTION)
 
 
 def _install(stack: Stack) -> None:
     """The packages of ``PIP_PACKAGES``, without a change of those that are pinned.
 
     Raises:
-        SettingsError: pip finds no such packages.
+        ToolError: pip cannot install them.
     """
     packages = stack.settings.get("PIP_PACKAGES", "").split()
     stamp = Path(sys.prefix) / f".packages-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:16]}"

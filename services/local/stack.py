@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from services.core.errors import ServerError, SettingsError
+from services.core.errors import ServerError
 from services.core.files import write_atomically
 from services.core.names import served_name
 from services.local import processes
@@ -114,7 +113,7 @@ class Stack:
         """The command line of a stage."""
         return [sys.executable, "-m", f"services.{stage}", *arguments]
 
-    def run(self, stage: str, *arguments: str, folder: Path | None = None, without: tuple[str, ...] = ()) -> int:
+    def run_stage(self, stage: str, *arguments: str, folder: Path | None = None, without: tuple[str, ...] = ()) -> int:
         """Run a stage to its end and return its exit code.
 
         Args:
@@ -155,7 +154,7 @@ class Stack:
                 hint = f"stop what listens there (ss -ltnp 'sport = :{port}'), or set {name} to another port in .env"
                 raise ServerError(f"port {port} is taken ({name})", hint=hint)
 
-    def start(self, **changes: str) -> subprocess.Popen[bytes]:
+    def start_server(self, **changes: str) -> subprocess.Popen[bytes]:
         """Start the server under its supervisor; both go on when this process ends."""
         triton, state = triton_folder(), self.folders.state
         state.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ class Supervisor:
     def _run_once(self) -> int:
         if self._stopping:
             return 0
-        self._process = subprocess.Popen(self._command, process_group=0, preexec_fn=_end_with_parent)  # noqa: PLW1509
+        self._process = subprocess.Popen(self._command, process_group=0, preexec_fn=_end_with_parent)
         if self._stopping:  # the signal came while it was started
             self._process.terminate()
         code = self._process.wait()
