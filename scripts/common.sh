@@ -73,20 +73,21 @@ remember() { # the settings that the shell gives; .stack/settings.new becomes .s
   done
 }
 
-recall() { # settings to leave out...: what the last scripts/up was given, where the shell says nothing else
-  local pair key
+recall() { # but or only, settings...: what the last scripts/up was given, where the shell says nothing else
+  local pair key which=$1 names=" ${*:2} "
   forget_empty
   while IFS= read -rd '' pair; do
     key=${pair%%=*}
-    if [[ " $* " != *" $key "* && -z ${!key-} ]]; then export "${pair?}"; fi
-  done <.stack/settings
+    if [[ $which = only && $names != *" $key "* || $which = but && $names = *" $key "* || -n ${!key-} ]]; then continue; fi
+    export "${pair?}"
+  done < <(cat .stack/settings 2>/dev/null)
 }
 
 # shellcheck disable=SC2120 # the arguments are optional
-use_recorded_launcher() { # settings to leave out...
+use_recorded_launcher() { # settings that are not recalled...
   if [ ! -s .stack/settings ]; then fail 8 "nothing was started by scripts/up here" "start it: scripts/up"; fi
   unset LAUNCHER
-  recall "$@"
+  recall but "$@"
   use_launcher "$LAUNCHER"
 }
 

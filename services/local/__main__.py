@@ -94,7 +94,7 @@ def _up(stack: Stack, *, started: bool) -> int:
         if code := stack.run_stage(name):
             return code
     if started:
-        log.info("server (log: %s) ...", stack.log_file)
+        log.info("server (log: .stack/%s) ...", stack.log_file.name)
         stack.start_server()
     stack.wait_until_healthy(float(stack.settings.get("WAIT_SECONDS") or 120), lambda why: log.info("server ... %s", why))
     log.info("server ready")

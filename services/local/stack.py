@@ -30,8 +30,8 @@ class Folders:
         code: the checkout.
         work: the stages' working folder; relative paths of the settings start here.
         modules: where the modules of a ``py:`` model lie.
-        artifacts: exported models.
-        repository: Triton's model repository.
+        artifacts: exported models; from ``work``, where it is relative.
+        repository: Triton's model repository; the same.
         state: what runs, its log, and the key of its administrative APIs.
     """
 
@@ -45,8 +45,8 @@ class Folders:
     @classmethod
     def of_checkout(cls, code: Path, settings: Mapping[str, str]) -> "Folders":
         """Those of the user's stack; ``MODEL_REPOSITORY`` names another repository."""
-        repository = code / Path(settings.get("MODEL_REPOSITORY") or "model_repository").expanduser()
-        return cls(code, code, code / "models", code / "artifacts", repository, code / ".stack")
+        repository = Path(settings.get("MODEL_REPOSITORY") or "model_repository").expanduser()
+        return cls(code, code, code / "models", Path("artifacts"), repository, code / ".stack")
 
 
 def triton_folder() -> Path:
@@ -82,7 +82,7 @@ class Stack:
             "ADMIN_KEY_FILE": str(folders.state / "admin.key"),
             "ARTIFACTS_DIR": str(folders.artifacts),
             "MODEL_REPOSITORY_DIR": str(folders.repository),
-            "TORCH_HOME": str(folders.artifacts / ".torch"),
+            "TORCH_HOME": str(folders.work / folders.artifacts / ".torch"),
             "LISTEN_ADDRESS": "127.0.0.1",
             "TRITON_URL": f"127.0.0.1:{ports['HTTP_PORT']}",
             "TRITON_GRPC_URL": f"127.0.0.1:{ports['GRPC_PORT']}",
@@ -100,6 +100,10 @@ class Stack:
     def log_file(self) -> Path:
         """What the server and its supervisor say."""
         return self.folders.state / "triton.log"
+
+    @property
+    def _shown_log(self) -> str:
+        return os.path.relpath(self.log_file, self.folders.work)
 
     @property
     def _record(self) -> Path:
@@ -122,7 +126,9 @@ class Stack:
             folder: where it runs; ``folders.work`` where not given.
             without: settings that it is not given.
         """
-        environment = {key: value for key, value in self.environment().items() if key not in without}
+        work = self.folders.work
+        absolute = {"MODEL_REPOSITORY_DIR": str(work / self.folders.repository), "ARTIFACTS_DIR": str(work / self.folders.artifacts)}
+        environment = {key: value for key, value in self.environment(**(absolute if folder else {})).items() if key not in without}
         return processes.run(self.command(stage, *arguments), environment, folder or self.folders.work)
 
     @property
@@ -159,7 +165,10 @@ class Stack:
         triton, state = triton_folder(), self.folders.state
         state.mkdir(parents=True, exist_ok=True)
         # The Python backend hands paths to a shell unquoted; these have no blanks, whatever the folders are called.
-        links = {"repository": self.folders.repository, "backends": Path(self.settings.get("BACKEND_DIRECTORY") or triton / "backends")}
+        links = {
+            "repository": self.folders.work / self.folders.repository,
+            "backends": Path(self.settings.get("BACKEND_DIRECTORY") or triton / "backends"),
+        }
         for name, target in links.items():
             (state / name).unlink(missing_ok=True)
             (state / name).symlink_to(target.absolute())
@@ -207,9 +216,9 @@ class Stack:
                 return
             why, now = (check.stdout or check.stderr).strip(), time.monotonic()
             if not running:
-                raise ServerError(f"the server ended\n{self.last_lines()}", hint=f"see {self.log_file}")
+                raise ServerError(f"the server ended\n{self.last_lines()}", hint=f"see {self._shown_log}")
             if now - started >= seconds:
-                hint = f"see {self.log_file}, or set WAIT_SECONDS higher"
+                hint = f"see {self._shown_log}, or set WAIT_SECONDS higher"
                 raise ServerError(f"the server did not get healthy within {seconds:g} s: {why}\n{self.last_lines()}", hint=hint)
             if now - said >= processes.TELL_SECONDS:
                 said = now
@@ -229,7 +238,7 @@ class Stack:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_TAIL:]) if self.log_file.exists() else ""
 
     def _place(self) -> dict[str, str]:
-        return {**{name: self.settings[name] for name in PORTS}, "MODEL_REPOSITORY": str(self.folders.repository)}
+        return {**{name: self.settings[name] for name in PORTS}, "MODEL_REPOSITORY": str(self.folders.work / self.folders.repository)}
 
     def _recorded(self) -> dict[str, Any]:
         try:
