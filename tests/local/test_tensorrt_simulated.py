@@ -15,7 +15,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from tests.local.stack import ROOT, Stack, triton_folder
+from services.local.stack import triton_folder
+from tests.local.stack import ROOT, Stack
 
 SIMULATOR = ROOT / "simulator"
 VERSIONS = ["10.16.1.11", "11.1.0.106", "11.2.1.2"]
@@ -26,9 +27,7 @@ class SimulatedGpu(Stack):
 
     def environment(self, **changes: str) -> dict[str, str]:
         environment = super().environment(**changes)
-        # The Python backend's stub finds its libraries relative to where it lies, unless it is told.
-        libraries = triton_folder().parents[1] / "nvidia_pytriton.libs"
-        return environment | {"TRT_VERSION": environment["SIMULATOR_TENSORRT"], "LD_LIBRARY_PATH": str(libraries)}
+        return environment | {"TRT_VERSION": environment["SIMULATOR_TENSORRT"]}
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +50,7 @@ def simulated_gpu(export: Stack, folder: Path, backends: Path) -> Iterator[Stack
         INSTANCE_KIND="KIND_CPU",
         SIMULATOR_TENSORRT=VERSIONS[-1],
         SIMULATOR_SECONDS="0.2",
-        BACKENDS=str(backends),
+        BACKEND_DIRECTORY=str(backends),
         **settings,
     )
     shutil.copytree(export.settings["ARTIFACTS_DIR"], folder / "artifacts")
