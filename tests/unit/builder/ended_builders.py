@@ -40,7 +40,7 @@ def publish_for_ever(report: int) -> int:
         max_queue_delay_us=0,
         max_queue_size=0,
         queue_timeout_us=0,
-        min_batch=1,
+        gpus=(),
         opt_batch=8,
         card=card.model_dump_json(),
     )

@@ -1,6 +1,5 @@
 """ONNX Runtime compiles for real; TensorRT's commands are built of what both of its versions know."""
 
-import errno
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from services.builder.compilers.base import Profile
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
 from services.builder.compilers.speed import faster, speed
 from services.builder.compilers.tensorrt import TensorRtCompiler, build_argv, plan_version_argv, profile_argv
-from services.core.errors import ContractError, RepositoryError, ToolError
+from services.core.errors import ContractError, ToolError
 from services.core.record import Hardware
 from services.core.settings import BuilderSettings
 
@@ -42,8 +41,9 @@ def test_the_engine_stands_alone_and_computes_what_the_graph_does(graph, engine)
     graph.unlink()
     compiler = OnnxRuntimeCompiler()
     np.testing.assert_allclose(compiler.run(engine, INPUTS), expected, rtol=1e-4, atol=1e-4)
-    assert {path.name for path in engine.path.parent.iterdir()} == {"model.onnx", "model.py"}
-    compile((engine.path.parent / "model.py").read_text(), "model.py", "exec")
+    assert {path.name for path in engine.path.parent.iterdir()} == {"model.onnx"}
+    for name, source in compiler.serving.code:
+        compile(source.read_text(), name, "exec")
 
 
 def test_the_engine_describes_itself_and_its_speed(engine, make_card, monkeypatch):
@@ -89,19 +89,6 @@ def test_a_graph_that_cannot_be_compiled_is_a_tool_error(tmp_path):
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
     with pytest.raises(ToolError, match="ONNX Runtime cannot compile"):
         OnnxRuntimeCompiler().compile(tmp_path / "graph.onnx", tmp_path, Profile(1, 1))
-
-
-def test_a_full_disk_is_said_as_such(graph, tmp_path, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("Protobuf serialization failed.")
-
-    monkeypatch.setattr(onnxruntime, "session", fail)
-    monkeypatch.setattr(onnxruntime.shutil, "copyfile", full)
-    with pytest.raises(RepositoryError, match="No space left on device"):
-        OnnxRuntimeCompiler().compile(graph, tmp_path, Profile(1, 1))
 
 
 def test_the_accelerator_chooses_the_compiler():
