@@ -152,3 +152,22 @@ def test_too_few_labels_are_counted(settings, make_classifier, tmp_path):
     made = settings(make_classifier(), LABELS=tmp_path / "labels.txt")
     with pytest.raises(SourceError, match=r"labels\.txt has 2 names, the model gives 4 scores"):
         export(made, parse_source(made.model), "f")
+
+
+def test_constants_among_the_inputs_are_no_inputs(settings, make_classifier, run_graph):
+    """ONNX below IR 4 wants them there; PyTorch wrote such files until 2019."""
+    model = make_classifier(1)
+    expected = run_graph(make_classifier(), FLOATS)
+    constants = [helper.make_tensor_value_info(value.name, value.data_type, value.dims) for value in model.graph.initializer]
+    inputs = [*constants, *model.graph.input]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = 3
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 9))
+    made = settings(model, SCORES="logits")
+    card = export(made, parse_source(made.model), "f")
+    assert (card.input.shape, card.output.shape) == ((-1, 8, 8, 3), (-1, 4))
+    floats = settings(SCORES="logits", INPUT="float32")
+    export(floats, parse_source(floats.model), "f")
+    np.testing.assert_allclose(run_graph(onnx.load(floats.artifacts / "model.onnx"), FLOATS), expected, rtol=1e-5)
