@@ -198,7 +198,7 @@ def test_a_plan_of_another_version_is_not_served_and_the_server_says_so(gpu: Sta
     gpu.run("builder", SIMULATOR_TENSORRT="11.1.0.106")
     with pytest.raises(AssertionError, match=r"(?s)did not get healthy|the server ended"):
         gpu.serve(wait_seconds=12, SIMULATOR_TENSORRT="11.2.1.2")
-    assert "expecting library version 11.2.1.2 got 11.1.0.106" in gpu.log
+    assert "this server has TensorRT 11.2.1.2, version 1 of tiny was built with 11.1.0.106" in gpu.log
 
 
 def test_no_gpu_is_said_up_front(gpu: Stack) -> None:
