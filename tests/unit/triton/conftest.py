@@ -3,7 +3,6 @@
 import http.server
 import json
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,23 +57,37 @@ def publish(tmp_path, make_card):
     return make
 
 
+class V2Server(http.server.ThreadingHTTPServer):
+    """Answers the golden scores of the versions in ``ready``, off by ``error``, or refuses with a reason."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.ready, self.error, self.refuses = ready(3), 0.0, ""
+        self.asked = []  # path and rows of each question
+
+    @property
+    def port(self):
+        return self.server_port
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
+    server: V2Server
+
     def do_GET(self):
-        self._answer(200 if self.path in self.server.state.ready else 400, b"")
+        self._answer(200 if self.path in self.server.ready else 400, b"")
 
     def do_POST(self):
-        state = self.server.state
         head = int(self.headers["Inference-Header-Content-Length"])
         body = self.rfile.read(int(self.headers["Content-Length"]))
         tensor = json.loads(body[:head])["inputs"][0]
         rows = np.frombuffer(body[head:], np.uint8).reshape(tensor["shape"])
-        state.asked.append((self.path, rows))
-        if state.refuses:
-            self._answer(500, state.refuses.encode())
+        self.server.asked.append((self.path, rows))
+        if self.server.refuses:
+            self._answer(500, self.server.refuses.encode())
             return
         answer = json.dumps({"outputs": []}).encode()
         scores = SCORES[[int(np.flatnonzero((row == INPUTS).all(axis=(1, 2, 3)))[0]) for row in rows]]
-        self._answer(200, answer + (scores + np.float32(state.error)).tobytes(), len(answer))
+        self._answer(200, answer + (scores + np.float32(self.server.error)).tobytes(), len(answer))
 
     def _answer(self, status, body, head=0):
         self.send_response(status)
@@ -89,14 +102,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def triton():
-    """Answers the golden scores; ``ready``, ``error`` and ``refuses`` can be changed, ``asked`` holds path and rows."""
-    state = SimpleNamespace(ready=ready(3), error=0.0, refuses="", asked=[])
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.state = state
+    """A server that runs."""
+    with V2Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        state.port = server.server_port
-        yield state
+        yield server
         server.shutdown()
         thread.join()
 
