@@ -1,4 +1,4 @@
-"""The health check reads the launcher's verdict, quickly, and believes no old one."""
+"""The reader of the verdict, as Docker runs it."""
 
 import json
 import subprocess
@@ -7,48 +7,50 @@ import time
 
 import pytest
 
-from services.triton import healthcheck
+from services.triton.healthcheck import verdict_file
 
 
 @pytest.fixture
-def verdict(monkeypatch, tmp_path):
-    """Write a verdict as the launcher does."""
-    monkeypatch.setattr(healthcheck.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv("HTTP_PORT", "9000")
+def check(root, tmp_path, monkeypatch):
+    """Runs the check on a verdict; its exit code and what it prints."""
 
-    def write(*, healthy: bool, message: str, age: float = 0) -> None:
-        told = {"healthy": healthy, "message": message, "time": time.time() - age}
-        healthcheck.verdict_file({"HTTP_PORT": "9000"}).write_text(json.dumps(told))
+    def run(verdict):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        if verdict is not None:
+            verdict_file({"HTTP_PORT": "9000"}).write_text(verdict if isinstance(verdict, str) else json.dumps(verdict))
+        done = subprocess.run(
+            [sys.executable, "-S", "-m", "services.triton.healthcheck"],
+            cwd=root,
+            env={"HTTP_PORT": "9000", "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert not done.stderr
+        return done.returncode, done.stdout
 
-    return write
-
-
-@pytest.mark.parametrize(("healthy", "code", "word"), [(True, 0, "healthy"), (False, 1, "unhealthy")])
-def test_the_verdict_is_told(verdict, capsys, healthy, code, word):
-    verdict(healthy=healthy, message="so it is")
-    assert healthcheck.main() == code
-    assert capsys.readouterr().out == f"{word}: so it is\n"
-
-
-def test_an_old_verdict_is_none(verdict, capsys):
-    verdict(healthy=True, message="so it was", age=60)
-    assert healthcheck.main() == 1
-    assert "has not reported for 60 s" in capsys.readouterr().out
+    return run
 
 
-@pytest.mark.usefixtures("verdict")
-@pytest.mark.parametrize("content", [None, "", "{"])
-def test_without_a_verdict_the_server_is_not_healthy(capsys, content):
-    if content is not None:
-        healthcheck.verdict_file({"HTTP_PORT": "9000"}).write_text(content)
-    assert healthcheck.main() == 1
-    assert "has not asked it anything yet" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("age", "healthy", "said"),
+    [
+        (0, True, (0, "healthy: m answers\n")),
+        (30, True, (0, "healthy: m answers\n")),
+        (0, False, (1, "unhealthy: m answers\n")),
+        (100, True, (1, "unhealthy: the server's launcher has not reported for 100 s\n")),
+        # The clock was set back: the verdict is as good as any.
+        (-100, True, (0, "healthy: m answers\n")),
+    ],
+)
+def test_the_verdict_is_printed_unless_it_is_stale(check, age, healthy, said):
+    assert check({"healthy": healthy, "message": "m answers", "time": time.time() - age}) == said
 
 
-def test_servers_of_one_machine_have_verdicts_of_their_own():
-    assert healthcheck.verdict_file({"HTTP_PORT": "1"}) != healthcheck.verdict_file({"HTTP_PORT": "2"})
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
+def test_without_a_verdict_the_server_is_not_healthy(check, content):
+    assert check(content) == (1, "unhealthy: the server's launcher has not asked it anything yet\n")
 
 
-def test_it_loads_the_standard_library_alone():
-    code = "import sys, services.triton.healthcheck; print(sorted({'numpy', 'pydantic'} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+def test_servers_of_one_machine_have_a_verdict_each():
+    assert verdict_file({"HTTP_PORT": "1"}) != verdict_file({"HTTP_PORT": "2"})
+    assert verdict_file({"HTTP_PORT": ""}) == verdict_file({}) == verdict_file({"HTTP_PORT": "8000"})

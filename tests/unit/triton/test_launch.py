@@ -1,148 +1,263 @@
-"""The server's command line, and what keeps it from being started; that a server is watched: tests/local/test_health.py."""
+"""The server's command line, what keeps it from being started, and what its launcher does while it runs."""
 
+import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from services.core.errors import ContractError, SettingsError
-from services.core.record import BuildRecord
+from services.core.errors import ContractError, ServerError, SettingsError, ToolError
 from services.core.settings import TritonSettings
-from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt
+from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt, serve
+from services.triton.watch import Watcher
 
 KEY = "a1b2c3"
 
 
-@pytest.fixture
-def published(tmp_path, make_card):
-    """A model folder that serves version 2, built by a compiler of some version."""
-
-    def publish(compiler: str, version: str):
-        folder = tmp_path / "tiny"
-        (folder / "2").mkdir(parents=True)
-        (folder / "config.pbtxt").write_text("version_policy { specific { versions: [ 2 ] } }")
-        record = {
-            "format_version": "2.0",
-            "model": "tiny",
-            "engine_fingerprint": "a",
-            "publication_fingerprint": "b",
-            "card_sha256": "c",
-            "source": make_card().source.model_dump(),
-            "precision": "fp32",
-            "compiler": {"name": compiler, "version": version},
-            "hardware": {"device": "one"},
-            "max_batch": 8,
-            "engine_file": "model.plan",
-            "engine_sha256": "e",
-            "engine_bytes": 1,
-            "accuracy": dict.fromkeys(
-                ("top1_agreement", "max_error", "mean_error", "min_top1_agreement", "max_error_tolerance", "mean_error_tolerance"), 1
-            )
-            | {"samples": 1},
-            "created": "now",
-        }
-        (folder / "2" / "build.json").write_text(BuildRecord.model_validate(record).dumps())
-        return folder
-
-    return publish
+def settings(**changes):
+    return TritonSettings.from_env({"MODEL": "m", "HTTP_PORT": "9000"} | changes)
 
 
-def command_line(release: str = "", **environment: str) -> list[str]:
-    return arguments(TritonSettings.from_env(environment), KEY, {"NVIDIA_TRITON_SERVER_VERSION": release})
+def test_only_the_configured_model_is_loaded():
+    argv = arguments(settings(MODEL="resnet18", MODEL_NAME="shop"), KEY, {})
+    assert argv[0] == "tritonserver"
+    assert [word for word in argv if word.startswith("--load-model")] == ["--load-model=shop"]
+    assert {"--model-control-mode=explicit", "--disable-auto-complete-config", "--http-port=9000", "--grpc-port=8001"} <= set(argv)
+
+
+def test_the_server_listens_on_loopback_unless_it_is_told_otherwise():
+    for address in ("127.0.0.1", "0.0.0.0"):
+        argv = arguments(settings(LISTEN_ADDRESS="" if address == "127.0.0.1" else address), KEY, {})
+        assert {f"--http-address={address}", f"--grpc-address={address}", f"--metrics-address={address}"} <= set(argv)
 
 
 def test_administrative_apis_are_closed_on_both_protocols():
+    argv = arguments(settings(), KEY, {})
     value = f"model-repository,shared-memory,trace,logging:x-admin={KEY}"
-    assert {f"--http-restricted-api={value}", f"--grpc-restricted-protocol={value}"} <= set(command_line())
+    assert f"--http-restricted-api={value}" in argv
+    assert f"--grpc-restricted-protocol={value}" in argv
 
 
-def test_the_configured_model_is_loaded_and_only_on_loopback_by_default():
-    argv = command_line(MODEL="onnx:/models/a net.onnx", HTTP_PORT="9000")
-    assert argv[0] == "tritonserver"
-    assert [word for word in argv if word.startswith("--load-model")] == ["--load-model=a_net"]
-    assert {"--model-control-mode=explicit", "--disable-auto-complete-config", "--http-port=9000", "--grpc-port=8001"} <= set(argv)
-    assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(argv)
+def test_options_that_some_servers_lack_are_given_only_where_set():
+    plain = arguments(settings(MAX_REQUEST_BYTES="", BACKEND_DIRECTORY=""), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
+    assert not [word for word in plain if word.startswith(("--http-max-input-size", "--backend-directory"))]
+    full = arguments(settings(MAX_REQUEST_BYTES="99", BACKEND_DIRECTORY="/b"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
+    assert {"--http-max-input-size=99", "--backend-directory=/b"} <= set(full)
 
 
-@pytest.mark.parametrize()
-def test_the_bound_of_requests_is_given_to_servers_that_know_it(release, size, given):
-    assert ("--http-max-input-size=99" in command_line(release, MAX_REQUEST_BYTES=size)) == given
+@pytest.mark.parametrize("release", ["", "24.10"])
+def test_a_bound_that_the_server_does_not_know_is_ignored_with_a_warning(caplog, release):
+    argv = arguments(settings(MAX_REQUEST_BYTES="99"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": release})
+    assert not [word for word in argv if word.startswith("--http-max-input-size")]
+    assert "MAX_REQUEST_BYTES=99 is ignored" in caplog.text
 
 
-def test_backends_may_lie_elsewhere():
-    assert "--backend-directory=/b" in command_line(BACKEND_DIRECTORY="/b")
-    assert not [word for word in command_line() if word.startswith("--backend-directory")]
+def test_an_unpublished_model_is_named_with_those_that_are_there(publish, tmp_path):
+    assert demand_published(publish().parent, "m") == tmp_path / "repository" / "m"
+    (tmp_path / "repository" / "half_written").mkdir()
+    with pytest.raises(ContractError, match=r"model resnet50 is not published .*found m$") as error:
+        demand_published(tmp_path / "repository", "resnet50")
+    assert "builder" in error.value.hint
+    with pytest.raises(ContractError, match="found no model"):
+        demand_published(tmp_path / "none", "resnet50")
 
 
-def test_no_key_no_server(tmp_path):
+def test_a_plan_of_another_tensorrt_is_refused_before_the_server_starts(publish):
+    folder = publish(compiler=("tensorrt", "11.2.1.2"))
+    for same in ({"TRT_VERSION": "11.2.1.2"}, {"TRT_VERSION": "11.2.1.2+cuda13.4"}, {"TRT_VERSION": "11.2.1.2-1+cuda13.4"}, {}):
+        demand_same_tensorrt(folder, same)
+    with pytest.raises(ContractError, match=r"this server has TensorRT 11\.1\.0\.106, version 3 of m was built with 11\.2\.1\.2") as error:
+        demand_same_tensorrt(folder, {"TRT_VERSION": "11.1.0.106"})
+    assert "NGC_RELEASE" in error.value.hint
+
+
+def test_a_model_that_tensorrt_did_not_make_is_served_by_any_image(publish):
+    demand_same_tensorrt(publish(compiler=("onnxruntime", "1.32.0")), {"TRT_VERSION": "11.1.0.106"})
+
+
+def test_without_a_key_the_server_is_not_started(tmp_path):
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    assert admin_key(file) == KEY
     with pytest.raises(SettingsError, match="ADMIN_KEY_FILE is not set"):
         admin_key(None)
-    with pytest.raises(ContractError, match="cannot read the key"):
-        admin_key(tmp_path / "missing")
-    for content in ("", "  \n", "a key"):
-        (tmp_path / "key").write_text(content)
+    with pytest.raises(ContractError, match="No such file"):
+        admin_key(tmp_path / "none")
+    for content in ("", "two words", "a:b=c"):
+        file.write_text(content)
         with pytest.raises(ContractError, match="holds no key"):
-            admin_key(tmp_path / "key")
-    (tmp_path / "key").write_text(f"{KEY}\n")
-    assert admin_key(tmp_path / "key") == KEY
+            admin_key(file)
 
 
-def test_a_model_that_is_not_published_is_named_with_those_that_are(published, tmp_path):
-    assert demand_published(published("onnxruntime", "1.32.0").parent, "tiny") == tmp_path / "tiny"
-    with pytest.raises(ContractError, match=r"model other is not published .*found tiny"):
-        demand_published(tmp_path, "other")
+class Watched(Watcher):
+    """Finds the problems that it is told to find, one a turn."""
+
+    pause = 0.02
+
+    def __init__(self, *problems, wait_for=None):
+        super().__init__(1, Path("m"), Path("verdict"))
+        self.problems, self.turns, self.wait_for = list(problems), 0, wait_for
+
+    def turn(self):
+        if self.wait_for:
+            wait_for(self.wait_for.exists)
+        self.turns += 1
+        problem = self.problems.pop(0) if self.problems else ""
+        self.failures = self.failures + 1 if problem else 0
+        return problem
 
 
-@pytest.mark.parametrize("here", ["11.1.0.106", "11.1.0.106+cuda13.3"])
-def test_a_plan_of_another_tensorrt_is_refused_before_the_server_starts(published, here):
-    folder = published("tensorrt", "11.2.1.2")
-    with pytest.raises(
-        ContractError, match=r"this server has TensorRT 11\.1\.0\.106, version 2 of tiny was built with 11\.2\.1\.2"
-    ) as caught:
-        demand_same_tensorrt(folder, {"TRT_VERSION": here})
-    assert "NGC_RELEASE" in caught.value.hint
-    demand_same_tensorrt(folder, {"TRT_VERSION": "11.2.1.2"})
-    demand_same_tensorrt(folder, {})
+@pytest.fixture
+def signals():
+    """``serve`` takes over two signals; the test process gets its own back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_a_graph_of_onnx_runtime_asks_for_no_tensorrt(published):
-    demand_same_tensorrt(published("onnxruntime", "1.32.0"), {"TRT_VERSION": "11.1.0.106"})
+def program(code):
+    return [sys.executable, "-c", code]
 
 
-def test_a_missing_server_and_a_missing_model_end_with_codes_of_their_own(published, tmp_path):
-    folder = published("onnxruntime", "1.32.0")
+@pytest.mark.usefixtures("signals")
+def test_the_servers_exit_code_is_the_launchers():
+    assert serve(program("raise SystemExit(3)"), Watched()) == 3
+    assert serve(program("import os; os.kill(os.getpid(), 11)"), Watched()) == 128 + signal.SIGSEGV
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_server_that_fails_three_questions_in_a_row_is_ended(monkeypatch, caplog, tmp_path, deaf):
+    monkeypatch.setattr("services.triton.launch._KILL_AFTER_SECONDS", 0.2)
+    caplog.set_level(logging.INFO)
+    started = tmp_path / "started"
+    watched = Watched("", "one", "", *["no answer"] * 3, wait_for=started)
+    with pytest.raises(ServerError, match="no longer answers: no answer"):
+        serve([sys.executable, "-c", SERVER, str(started), *(["deaf"] if deaf else [])], watched)
+    assert watched.turns == 6
+    assert caplog.text.count("no answer") == 1  # said once, not three times
+    assert gone(int(started.read_text()))
+
+
+def test_a_server_that_is_not_there_is_said_so():
+    with pytest.raises(ToolError, match="tritonserver is not on PATH"):
+        serve(["/nonexistent/tritonserver"], Watched())
+
+
+SERVER = """
+import os, signal, sys, time
+from pathlib import Path
+def end(*_):
+    raise SystemExit(5)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else end)
+Path(sys.argv[1]).with_suffix(".part").write_text(str(os.getpid()))
+Path(sys.argv[1]).with_suffix(".part").rename(sys.argv[1])
+time.sleep(60)
+"""
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # ended; nobody has asked for its code yet
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Runs the launcher as a process."""
+
+    root: Path
+    environment: dict[str, str]
+    started: Path  # has the pid of the server
+    verdict: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __call__(self, **changes):
+        command = [sys.executable, "-m", "services.triton.launch"]
+        self.processes.append(subprocess.Popen(command, cwd=self.root, env=self.environment | changes, stderr=subprocess.PIPE, text=True))
+        return self.processes[-1]
+
+
+@pytest.fixture
+def launch(root, publish, tmp_path):
+    """The launcher, on a published model, with a ``tritonserver`` on PATH that only waits."""
+    folder = publish(compiler=("tensorrt", "11.2.1.2"))
     (tmp_path / "key").write_text(KEY)
-    environment = {**os.environ, "MODEL": "tiny", "MODEL_REPOSITORY_DIR": str(folder.parent), "ADMIN_KEY_FILE": str(tmp_path / "key")}
-    for changes, code, says in (({"PATH": "/nowhere"}, 5, "tritonserver is not on PATH"), ({"MODEL": "other"}, 4, "is not published")):
-        done = subprocess.run(
-            [sys.executable, "-m", "services.triton.launch"], env=environment | changes, capture_output=True, text=True, timeout=30
-        )
-        assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "tritonserver"
+    started = tmp_path / "started"
+    program.write_text(f"#!{sys.executable}\nimport sys\nsys.argv = ['', {str(started)!r}]\n{SERVER}")
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        "MODEL": "m",
+        "MODEL_REPOSITORY_DIR": str(folder.parent),
+        "ADMIN_KEY_FILE": str(tmp_path / "key"),
+        "HTTP_PORT": "1",  # nothing answers there
+        "TMPDIR": str(tmp_path),
+    }
+    launcher = Launcher(root, environment, started, tmp_path / "triton-verdict-1.json")
+    yield launcher
+    for process in launcher.processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_reaches_the_server_and_its_exit_code_comes_back(published, tmp_path, number):
-    """The server is a script here: what a real one does is told in the local tier."""
-    folder = published("onnxruntime", "1.32.0")
-    (tmp_path / "key").write_text(KEY)
-    server = tmp_path / "tritonserver"
-    server.write_text('#!/bin/sh\ntrap "echo told; exit 3" TERM\necho started\nwhile :; do sleep 0.05; done\n')
-    server.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "MODEL": "tiny",
-        "MODEL_REPOSITORY_DIR": str(folder.parent),
-        "ADMIN_KEY_FILE": str(tmp_path / "key"),
-        "TMPDIR": str(tmp_path),
-    }
-    process = subprocess.Popen([sys.executable, "-m", "services.triton.launch"], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "started\n"
-    time.sleep(0.1)
+def test_a_signal_is_handed_on_and_the_servers_code_given_back(launch, number):
+    process = launch()
+    wait_for(launch.started.exists)
+    wait_for(launch.verdict.exists)  # the watcher asks from the start
     process.send_signal(number)
-    assert process.communicate(timeout=10)[0] == "told\n"
-    assert process.returncode == 3
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "error:" not in said
+    assert "nothing answers on port 1" in json.loads(launch.verdict.read_text())["message"]
+
+
+def test_a_launcher_that_is_killed_takes_its_server_along(launch):
+    process = launch()
+    wait_for(launch.started.exists)
+    process.kill()
+    wait_for(lambda: gone(int(launch.started.read_text())))
+
+
+def test_a_verdict_of_an_earlier_run_does_not_count(launch):
+    launch.verdict.write_text(json.dumps({"healthy": True, "message": "m answers", "time": time.time()}))
+    launch()
+    wait_for(launch.started.exists)
+    wait_for(lambda: not launch.verdict.exists() or not json.loads(launch.verdict.read_text())["healthy"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"ADMIN_KEY_FILE": "/none"}, ContractError.exit_code, "fix: run the builder first"),
+        ({"TRT_VERSION": "11.1.0.106"}, ContractError.exit_code, "this server has TensorRT 11.1.0.106"),
+        ({"MODEL_NAME": "other"}, ContractError.exit_code, "model other is not published"),
+        ({"HTTP_PORT": "web"}, SettingsError.exit_code, "HTTP_PORT=web"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_server_starts(launch, changes, code, said):
+    process = launch(**changes)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said in text
+    assert "Traceback" not in text
+    assert not launch.started.exists()
