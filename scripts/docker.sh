@@ -8,11 +8,10 @@ if [ "$(id -u)" -ne 0 ]; then export STACK_UID=${STACK_UID:-$(id -u)} STACK_GID=
 one_shot() { docker compose run --rm --no-deps --env LAUNCHER "$@"; }
 
 demand_own_project() { # of all folders with one project name, Compose would take the containers for this one's
-  local other
-  facts=$(docker compose config --format json | any_python -m services.local.compose facts) ||
+  local config other project
+  config=$(docker compose config --format json) ||
     fail 2 "Compose cannot use these settings; its words are above" "correct them in .env or in the environment"
-  # shellcheck disable=SC2034 # used by the functions below
-  read -r project model ports <<<"$facts"
+  read -r project model ports < <(any_python -m services.local.compose facts <<<"$config")
   other=$(docker ps --all --filter "label=com.docker.compose.project=$project" \
     --format '{{.Label "com.docker.compose.project.working_dir"}}' | grep -vxF -m 1 -e "$PWD" -e "" || true)
   [ -z "$other" ] || fail 8 "the Compose project $project is that of another folder: $other" \

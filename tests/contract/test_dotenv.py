@@ -26,7 +26,7 @@ BLANK_LINE_BELOW=1
    INDENTED=2
 export EXPORTED=exported
 AROUND = around
-TRAILING=x   
+TRAILING=x@@
 SPACES=a b c
 EQUALS=a=b=c
 APOSTROPHE=it's
@@ -50,7 +50,7 @@ TWICE=2
 MULTILINE="a
 b"
 UMLAUT=müller
-"""
+""".replace("@", " ")  # blanks at the end of a line
 SHELL = {"SHELL_WINS": "shell", "ONLY_SHELL": "only", "EMPTY_SHELL": ""}
 KEYS = [line.split("=")[0].strip().removeprefix("export ") for line in LINES.splitlines() if "=" in line]
 
