@@ -1,13 +1,14 @@
 # shellcheck shell=bash
-# The one virtual environment, .venv (it may be a link). It grows: dev and local are parts of test, with the same pins, so
-# nothing that is installed goes when more is asked for, and a server that runs in it goes on. Sourced after common.sh.
+# The one virtual environment, .venv (it may be a link). It grows: launcher is a part of dev and of local, and these are parts
+# of test, with the same pins, so nothing that is installed goes when more is asked for, and a server that runs in it goes on.
+# Sourced after common.sh.
 
 venv=$PWD/.venv
 
 version_of_venv() { "$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
 
 # There are Triton stubs and numpy 1 wheels for these two. The stub loads libpython from the system; dev can do without.
-find_python() { # dev, local or test
+find_python() { # launcher, dev, local or test
   local version present libraries need
   present=$(version_of_venv)
   libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
@@ -25,25 +26,31 @@ find_python() { # dev, local or test
     "apt install python3.11 python3.11-venv libpython3.11 (Ubuntu 24.04: 3.12), or use Docker: scripts/up --cpu"
 }
 
-make_environment() { # dev, local or test: adds to .venv what it lacks of that lock file
+sum_of_locks() { sha256sum requirements/{launcher,dev,local,test}.lock | sha256sum | cut -c1-16; }
+
+make_environment() { # launcher, dev, local or test: adds to .venv what it lacks of that lock file
   local lock=requirements/$1.lock sum version
-  sum=$(sha256sum requirements/{dev,local,test}.lock | sha256sum | cut -c1-16)
-  [ ! -e "$venv/.$1-$sum" ] || return 0
+  ! has_environment "$1" || return 0
+  sum=$(sum_of_locks)
   version=$(find_python "$1") || exit $?
   if [ "$(version_of_venv)" != "$version" ]; then
     step "virtual environment of Python $version" "python$version" -m venv --clear "$(realpath -m "$venv")" # it takes no link
   fi
-  if [ "$1" != dev ]; then
+  if [[ $1 == local || $1 == test ]]; then
     # Its own metadata says which CUDA packages the build of torch wants that the package index has (see scripts/lock).
     step "PyTorch" "$venv/bin/python" -m pip install --constraint "$lock" torch torchvision
   fi
   step "packages of $lock" "$venv/bin/python" -m pip install --no-deps --requirement "$lock"
-  [ "$1" = dev ] || install_stub "$version"
+  if [[ $1 == local || $1 == test ]]; then install_stub "$version"; fi
   local name
-  for name in dev local test; do
+  for name in launcher dev local test; do
     find "$venv/" -maxdepth 1 -name ".$name-*" ! -name "*-$sum" -delete # made from other lock files
-    if [ "$name" = "$1" ] || [ "$1" = test ]; then touch "$venv/.$name-$sum"; fi
+    if [[ $name == "$1" || $name == launcher || $1 == test ]]; then touch "$venv/.$name-$sum"; fi
   done
+}
+
+has_environment() { # launcher, dev, local or test
+  [ -e "$venv/.$1-$(sum_of_locks)" ]
 }
 
 triton_folder() { echo "$venv"/lib/python3.*/site-packages/pytriton/tritonserver; }

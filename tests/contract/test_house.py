@@ -49,10 +49,10 @@ def test_a_lock_file_pins_what_its_extra_asks_for(extra):
             assert requirement.specifier.contains(pinned[name]), f"{requirement}: run scripts/lock"
 
 
-@pytest.mark.parametrize("part", ["dev", "local"])
-def test_one_environment_can_grow(part):
+@pytest.mark.parametrize(("part", "whole"), [("launcher", "dev"), ("launcher", "local"), ("dev", "test"), ("local", "test")])
+def test_one_environment_can_grow(part, whole):
     """What is installed for less stays as it is when more is asked for."""
-    assert pins(part).items() <= pins("test").items()
+    assert pins(part).items() <= pins(whole).items()
 
 
 def test_checks_and_unit_tests_need_neither_torch_nor_a_server():

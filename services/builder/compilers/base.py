@@ -12,6 +12,9 @@ from services.core.record import Compiler as CompilerRecord
 
 Array = npt.NDArray[Any]
 
+COMPILER_FILES = ("build.log", "build.sh")
+"""What a compiler may leave beside its engine: its log, and the command that makes the engine again."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -61,12 +64,16 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Serving:
-    """How Triton runs such engines: the fields of ``config.pbtxt`` that depend on the compiler."""
+    """How Triton runs such engines: the fields of ``config.pbtxt`` that depend on the compiler.
+
+    ``code`` is what runs inside the server: a name in the version's folder, and the file that is published under it.
+    """
 
     platform: str = ""
     backend: str = ""
     default_model_filename: str = ""
     cuda_graphs: bool = False
+    code: tuple[tuple[str, Path], ...] = ()
 
 
 class Compiler(Protocol):

@@ -22,6 +22,7 @@ from services.builder.compilers.nvidia import demand_servers_version, find_trtex
 from services.builder.compilers.speed import ROUNDS, speed
 from services.core.card import Tensor
 from services.core.errors import ToolError
+from services.core.files import writing
 from services.core.record import Compiler as CompilerRecord
 from services.core.record import Hardware
 from services.core.settings import BuilderSettings
@@ -86,10 +87,11 @@ class TensorRtCompiler:
         _demand_whole(plan, log_file)
         self._demand_version(plan, made_by.version)
         target = folder / self.serving.default_model_filename
-        shutil.copyfile(plan, target)
+        with writing(folder):
+            shutil.copyfile(plan, target)
+            shutil.copy(log_file, folder / "build.log")
+            shutil.copy(log_file.with_suffix(".sh"), folder / "build.sh")
         plan.unlink()
-        shutil.copy(log_file, folder / "build.log")
-        shutil.copy(log_file.with_suffix(".sh"), folder / "build.sh")
         record = CompilerRecord(name=made_by.name, version=made_by.version, argv=tuple(argv))
         return Engine(target, record, name, profile.max)
 
