@@ -9,7 +9,7 @@ from services.core.card import ModelCard
 from services.core.errors import AccuracyError, SourceError
 from services.exporter.export import export
 from services.exporter.onnx_models import load_onnx
-from services.exporter.sources import parse_source
+from services.exporter.sources import OnnxSource, parse_source
 
 FLOATS = np.random.default_rng(1).standard_normal((5, 3, 8, 8)).astype(np.float32)
 
@@ -18,7 +18,9 @@ FLOATS = np.random.default_rng(1).standard_normal((5, 3, 8, 8)).astype(np.float3
 def load(settings):
     def load(model=None, **environment):
         made = settings(model, **{"SCORES": "logits"} | environment)
-        return load_onnx(parse_source(made.model), made)
+        source = parse_source(made.model)
+        assert isinstance(source, OnnxSource)
+        return load_onnx(source, made)
 
     return load
 

@@ -1,5 +1,7 @@
 """Scores become what SCORES asks for: never a softmax on top of a sigmoid, never one class that is always sure."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +21,7 @@ def softmax(values: np.ndarray) -> np.ndarray:
     return np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
 
 
-def ending_in(model: onnx.ModelProto, *operators: str, **attributes: object) -> onnx.ModelProto:
+def ending_in(model: onnx.ModelProto, *operators: str, **attributes: Any) -> onnx.ModelProto:
     """The model with operators after its output, which keeps its name."""
     output = model.graph.output[0].name
     model.graph.node[-1].output[0] = "step0"
