@@ -1,10 +1,9 @@
 # shellcheck shell=bash
-# What scripts/* share; sourced. What runs is noted in .stack/ (which launcher; for the local one pid, log and key).
-# The two launchers, local.sh and docker.sh, define the same functions:
-#   launcher_prepare         make what the stages need      launcher_stage NAME   run the exporter or the builder
-#   launcher_serve           start the server, wait         launcher_running      does our server run?
-#   launcher_client ARGS...  ask it                         launcher_stop         stop what was started
+# What scripts/* share; sourced. What runs is noted in .stack/: launcher (in use), settings (what the shell gave to the last
+# scripts/up that went well), server.json and triton.log (of the launcher local).
 set -euo pipefail
+# shellcheck disable=SC2034 # where the names of pictures start
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() {
@@ -19,16 +18,9 @@ fail() { # exit code, what was found, what to do
 # The comment at the head of a script is its help.
 show_help() { sed -n '2,/^$/s/^# \{0,1\}//p' "$1"; }
 
-load_settings() { # from .env, where the shell has no value of its own
-  local key value
-  while IFS='=' read -r key value; do
-    if [[ $key =~ ^[A-Z_]+$ && -n $value && -z ${!key:-} ]]; then export "$key=$value"; fi
-  done <.env
-  export HTTP_PORT=${HTTP_PORT:-8000} GRPC_PORT=${GRPC_PORT:-8001} METRICS_PORT=${METRICS_PORT:-8002}
-}
-
-name_of_model() {
-  python3 -c 'import os; from services.core.names import served_name; print(served_name(os.environ["MODEL"], os.environ.get("MODEL_NAME", "")))'
+wrong_words() { # script, what was found
+  show_help "$1" >&2
+  fail 2 "$2" "the lines above say what there is"
 }
 
 ticker=
@@ -38,40 +30,70 @@ end_ticker() {
 }
 
 step() { # label, command...: its output is shown only where it fails; a line every 5 s says that it goes on
-  local label=$1 started=$SECONDS code=0
+  local label=$1 started=$SECONDS code=0 log=${step_log:-.stack/step.log}
   shift
   say "$label ..."
   while sleep 5 >/dev/null 2>&1; do say "$label ... $((SECONDS - started)) s"; done &
   ticker=$!
-  "$@" >.stack/step.log 2>&1 </dev/null || code=$?
+  "$@" >"$log" 2>&1 </dev/null || code=$?
   end_ticker
   if [ $code -ne 0 ]; then
-    tail -n 20 .stack/step.log >&2
-    fail 5 "$label failed (exit code $code; all of its output: .stack/step.log)" "see the lines above, then run the same command again"
+    tail -n 20 "$log" >&2
+    fail 5 "$label failed (exit code $code; all of its output: $log)" "see the lines above, then run the same command again"
   fi
 }
 
-check_ports() {
-  local name port
-  for name in HTTP_PORT GRPC_PORT METRICS_PORT; do
-    port=${!name}
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      fail 8 "port $port is taken ($name)" "stop what listens there (ss -ltnp 'sport = :$port'), or set $name to another port in .env"
-    fi
+any_python() { if [ -x .venv/bin/python ]; then .venv/bin/python "$@"; else python3 "$@"; fi; }
+
+use_launcher() { # gpu, cpu or local
+  export LAUNCHER=$1
+  case $1 in
+    gpu) export COMPOSE_FILE=compose.yaml ;;
+    cpu) export COMPOSE_FILE=compose.yaml:compose.cpu.yaml ;;
+    local) ;;
+    *) fail 2 "unknown launcher $1 in .stack/" "scripts/down, then choose one: scripts/up --help" ;;
+  esac
+  forget_empty
+  # shellcheck source=docker.sh
+  if [ "$1" != local ]; then source scripts/docker.sh; fi
+}
+
+keys() { sed -n 's/^#\{0,1\}\([A-Z_]\{1,\}\)=.*/\1/p' .env && echo COMPOSE_PROJECT_NAME; }
+
+forget_empty() { # an empty variable of the shell counts as unset; Compose would take it for a value
+  local key
+  for key in $(keys); do [ -n "${!key-x}" ] || unset "$key"; done
+}
+
+remember() { # the settings that the shell gives; .stack/settings.new becomes .stack/settings when all went well
+  local key
+  printf 'LAUNCHER=%s\0' "$LAUNCHER"
+  for key in $(keys); do
+    if [[ -n ${!key-} && $key != COMPOSE_FILE ]]; then printf '%s=%s\0' "$key" "${!key}"; fi
   done
 }
 
-use_launcher() { # gpu, cpu or local
-  export MODEL=${MODEL:-}
-  case $1 in
-    gpu) MODEL=${MODEL:-resnet50} COMPOSE_FILE=compose.yaml && source scripts/docker.sh ;;
-    cpu) MODEL=${MODEL:-efficientnet_lite0} COMPOSE_FILE=compose.yaml:compose.cpu.yaml && source scripts/docker.sh ;;
-    local) MODEL=${MODEL:-efficientnet_lite0} && source scripts/local.sh ;;
-    *) fail 2 "unknown launcher $1" "scripts/down, then choose one: scripts/up --help" ;;
-  esac
+recall() { # but or only, settings...: what the last scripts/up was given, where the shell says nothing else
+  local pair key which=$1 names=" ${*:2} "
+  forget_empty
+  while IFS= read -rd '' pair; do
+    key=${pair%%=*}
+    if [[ $which = only && $names != *" $key "* || $which = but && $names = *" $key "* || -n ${!key-} ]]; then continue; fi
+    export "${pair?}"
+  done < <(cat .stack/settings 2>/dev/null)
 }
 
-use_recorded_launcher() {
-  [ -s .stack/launcher ] || fail 8 "nothing runs that scripts/up started" "start it: scripts/up"
-  use_launcher "$(<.stack/launcher)"
+# shellcheck disable=SC2120 # the arguments are optional
+use_recorded_launcher() { # settings that are not recalled...
+  if [ ! -s .stack/settings ]; then fail 8 "nothing was started by scripts/up here" "start it: scripts/up"; fi
+  unset LAUNCHER
+  recall but "$@"
+  use_launcher "$LAUNCHER"
+}
+
+hand_to_local() { # command of services.local, and its words
+  # shellcheck source=environment.sh
+  source scripts/environment.sh
+  make_environment local
+  exec "$venv/bin/python" -m services.local "$@"
 }

@@ -1,37 +1,64 @@
 # shellcheck shell=bash
-# The virtual environment of the launcher local and of scripts/test; sourced after common.sh.
+# The one virtual environment, .venv (it may be a link). It grows: launcher is a part of dev and of local, and these are parts
+# of test, with the same pins, so nothing that is installed goes when more is asked for, and a server that runs in it goes on.
+# Sourced after common.sh.
 
 venv=$PWD/.venv
 
-# The server's Python backend loads libpython from the system, and there are stubs, and numpy 1 wheels, for these two.
-find_python() {
-  local version libraries
+version_of_venv() { "$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
+
+# There are Triton stubs and numpy 1 wheels for these two. The stub loads libpython from the system; dev can do without.
+find_python() { # launcher, dev, local or test
+  local version present libraries need
+  present=$(version_of_venv)
   libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
-  for version in 3.12 3.11; do
-    if [[ $libraries == *"libpython$version.so.1.0"* ]] && "python$version" -c 'import ensurepip, venv' 2>/dev/null; then
-      echo "$version"
-      return
-    fi
+  for need in library interpreter; do
+    for version in $present 3.12 3.11; do
+      if [[ $version == 3.1[12] ]] && { [ $need = interpreter ] || [[ $libraries == *"libpython$version.so.1.0"* ]]; } &&
+        { [ "$version" = "$present" ] || "python$version" -c 'import ensurepip, venv' 2>/dev/null; }; then
+        echo "$version"
+        return
+      fi
+    done
+    [ "$1" = dev ] || break
   done
-  fail 8 "no Python 3.11 or 3.12 with its shared library" \
-    "apt install python3.11 python3.11-venv libpython3.11 (Ubuntu 24.04: 3.12), or take a launcher with Docker: scripts/up --cpu"
+  fail 8 "no Python 3.11 or 3.12 with its shared library and venv" \
+    "apt install python3.11 python3.11-venv libpython3.11 (Ubuntu 24.04: 3.12), or use Docker: scripts/up --cpu"
 }
 
-make_environment() { # local or test: the virtual environment holds what that lock file says
-  local lock=requirements/$1.lock stamp version triton
-  stamp=$venv/.$1-$(sha256sum <"$lock" | cut -c1-16)
-  [ ! -e "$stamp" ] || return 0
-  version=$(find_python) || exit $?
-  if [ ! -x "$venv/bin/python$version" ]; then
-    rm -rf "$venv"
-    step "virtual environment of Python $version" "python$version" -m venv "$venv"
+sum_of_locks() { sha256sum requirements/{launcher,dev,local,test}.lock | sha256sum | cut -c1-16; }
+
+make_environment() { # launcher, dev, local or test: adds to .venv what it lacks of that lock file
+  local lock=requirements/$1.lock sum version
+  ! has_environment "$1" || return 0
+  sum=$(sum_of_locks)
+  version=$(find_python "$1") || exit $?
+  if [ "$(version_of_venv)" != "$version" ]; then
+    step "virtual environment of Python $version" "python$version" -m venv --clear "$(realpath -m "$venv")" # it takes no link
   fi
-  # Its own metadata says which CUDA packages the build of torch wants that the package index has (see scripts/lock).
-  step "PyTorch" "$venv/bin/python" -m pip install --constraint "$lock" torch torchvision
+  if [[ $1 == local || $1 == test ]]; then
+    # Its own metadata says which CUDA packages the build of torch wants that the package index has (see scripts/lock).
+    step "PyTorch" "$venv/bin/python" -m pip install --constraint "$lock" torch torchvision
+  fi
   step "packages of $lock" "$venv/bin/python" -m pip install --no-deps --requirement "$lock"
-  triton=$(triton_folder)
-  cp "$triton/python_backend_stubs/$version/triton_python_backend_stub" "$triton/backends/python/"
-  touch "$stamp" "$venv/.local-$(sha256sum <requirements/local.lock | cut -c1-16)"
+  if [[ $1 == local || $1 == test ]]; then install_stub "$version"; fi
+  local name
+  for name in launcher dev local test; do
+    find "$venv/" -maxdepth 1 -name ".$name-*" ! -name "*-$sum" -delete # made from other lock files
+    if [[ $name == "$1" || $name == launcher || $1 == test ]]; then touch "$venv/.$name-$sum"; fi
+  done
+}
+
+has_environment() { # launcher, dev, local or test
+  [ -e "$venv/.$1-$(sum_of_locks)" ]
 }
 
 triton_folder() { echo "$venv"/lib/python3.*/site-packages/pytriton/tritonserver; }
+
+install_stub() { # Python version; a stub that runs keeps its file, under no name
+  local triton stub
+  triton=$(triton_folder)
+  stub=python_backend_stubs/$1/triton_python_backend_stub
+  cmp -s "$triton/$stub" "$triton/backends/python/triton_python_backend_stub" ||
+    cp --remove-destination "$triton/$stub" "$triton/backends/python/"
+}

@@ -1,6 +1,7 @@
-"""What several tiers need: a card, a graph of 200 bytes, and a Python of its own for what must happen to a process."""
+"""What several tiers need: time limits, a card, a graph of 200 bytes, and a Python of its own for what must happen to a process."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +12,21 @@ import pytest
 from services.core.card import Golden, ModelCard, Onnx, Preprocessing, Source, Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Seconds that one test of a tier may take, its fixtures included; far more than it should.
+TIME_LIMITS = {"unit": 20, "contract": 120, "local": 180, "docker": 600, "gpu": 1800}
+
+
+# A run in the background is started deaf to SIGINT, and so would be everything that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its tier's time limit, where it has none of its own."""
+    for item in items:
+        tier = item.path.relative_to(ROOT / "tests").parts[0]
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIME_LIMITS[tier]))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ commands:
   build                build and publish, unless the live version is already what would be built (the default)
   list                 show the published versions
   rollback [VERSION]   serve an older version again, with the config it was published with
+  retire               take the model out of service; its versions stay, and rollback VERSION serves one again
   verify               ask the live version (over the server, where one answers) for the golden set
 
 examples:
@@ -29,7 +30,9 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Parse, run one command, and return the exit code."""
     parser = stage.argument_parser("builder", _DESCRIPTION, BuilderSettings.help())
-    parser.add_argument("command", nargs="?", choices=["build", "list", "rollback", "verify"], default="build", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "command", nargs="?", choices=["build", "list", "rollback", "retire", "verify"], default="build", help=argparse.SUPPRESS
+    )
     parser.add_argument("version", nargs="?", type=int, help="with rollback: the version to serve")
     parser.add_argument("--force", action="store_true", help="build again, even when nothing has changed")
     parser.add_argument("--json", action="store_true", help="print the result on stdout as JSON")

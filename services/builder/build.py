@@ -1,104 +1,131 @@
 """The builder's main verb: a card and its graph in, a checked and published version out."""
 
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import get_args
 
-from services.builder.candidate import Candidate, capability, make_candidate
-from services.builder.compilers.base import Compiler
+from services.builder.candidate import capability, make_engine
+from services.builder.compilers.base import COMPILER_FILES, Compiler
+from services.builder.compilers.speed import faster
 from services.builder.export import Export, read_export
-from services.builder.precision import supported
+from services.builder.fingerprints import engine_fingerprint, publication_fingerprint
+from services.builder.model_config import config_from_card
+from services.builder.precision import obstacle
 from services.builder.publish import ensure_served, publish
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
-from services.builder.verify import summary
-from services.core.card import ModelCard
-from services.core.errors import AccuracyError, ContractError, ToolError
-from services.core.files import fingerprint_of, sha256_of, source_fingerprint
-from services.core.record import Compiler as CompilerRecord
-from services.core.record import Hardware
+from services.core.errors import AccuracyError, ToolError
+from services.core.files import sha256_of, writing
+from services.core.published import CARD, GOLDEN, LABELS, RECORD
+from services.core.record import BuildRecord, Speed
 from services.core.settings import BuilderSettings, Precision
-from services.images.find import images_in
+from services.numerics.agreement import Agreement
 
 log = logging.getLogger(__name__)
 
-# What a build does not depend on: where things are, and how long to wait.
-_NOT_AN_INPUT = {
-    "artifacts_dir", "model_repository_dir", "log_format", "build_timeout_seconds", "lock_wait_seconds", "load_timeout_seconds",
-    "triton_grpc_url", "admin_key_file", "keep_versions", "ngc_release", "server_tensorrt",
-}  # fmt: skip
-
-
-def build_fingerprint(settings: BuilderSettings, card: ModelCard, compiler: CompilerRecord, hardware: Hardware) -> str:
-    """Fingerprint of everything a build depends on: card (and so the graph), settings, compiler, hardware, and code."""
-    here = Path(__file__).resolve().parent
-    return fingerprint_of(
-        {
-            "card": card.model_dump(mode="json"),
-            "settings": settings.model_dump(mode="json", exclude=_NOT_AN_INPUT),
-            "compiler": compiler.model_dump(),
-            # A driver keeps its kernels within a major version.
-            "hardware": hardware.model_dump() | {"driver": hardware.driver.partition(".")[0]},
-            "pictures": [sha256_of(*images_in(folder)) for folder in (settings.calibration_dir, settings.eval_dir) if folder],
-            "code": source_fingerprint(here, here.parent / "core", here.parent / "images", here.parent / "triton" / "models"),
-        }
-    )
-
 
 def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, *, force: bool) -> int:
-    """Build and publish, unless the live version is already what would be built; return the live version's number.
+    """Build and publish what has changed, down to nothing; return the live version's number.
 
     Raises:
         StackError: see the module of the step that failed; whatever was served before still is.
     """
     export = read_export(settings.artifacts)
-    made_by, hardware = compiler.identity()
-    fingerprint = build_fingerprint(settings, export.card, made_by, hardware)
+    engine, publication = engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
     folder = ModelFolder(settings.model_repository_dir, settings.name)
     with folder.locked(settings.lock_wait_seconds):
-        live = folder.live()
-        if live is not None and not force and _is_current(folder, live, fingerprint):
-            log.info("up to date: %s version %d", folder.path, live)
-            ensure_served(folder, live, server)
-            return live
-        if live is not None and not force and (newest := folder.newest()) != live and _is_current(folder, newest, fingerprint):
-            log.info("up to date: version %d; version %d is served since a rollback (rollback %d ends it)", newest, live, newest)
-            ensure_served(folder, live, server)
-            return live
+        live, newest = folder.live(), folder.newest()
+        if live is not None and not force:
+            current = next((number for number in (live, newest) if _is_current(folder, number, engine, publication)), None)
+            if current is not None:
+                rolled_back = f"version {current}; version {live} is served since a rollback (rollback {current} ends it)"
+                log.info("up to date: %s", f"{folder.path} version {live}" if current == live else rolled_back)
+                ensure_served(folder, live, server)
+                return live
         with folder.staging() as staging:
-            chosen = _fastest(settings, export, compiler, staging, fingerprint)
-            number = publish(folder, chosen.folder, chosen.config, server)
+            made = None if force else _proven(folder, engine, staging / "engine")
+            made = made or _built(settings, export, compiler, staging, engine)
+            with writing(folder.path):
+                _complete(*made, export, compiler, publication)
+            config = config_from_card(export.card, made[1].max_batch, compiler.serving, compiler.like_devices(), settings)
+            number = publish(folder, made[0], config, server)
         folder.prune(settings.keep_versions)
-    log.info("published %s version %d: %s", folder.path, number, summary(chosen.record.accuracy))
+    log.info("published %s version %d: %s", folder.path, number, Agreement(**made[1].accuracy.model_dump()))
     return number
 
 
-def _is_current(folder: ModelFolder, number: int, fingerprint: str) -> bool:
+def _is_current(folder: ModelFolder, number: int, engine: str, publication: str) -> bool:
+    record = folder.intact(number)
+    return record is not None and (record.engine_fingerprint, record.publication_fingerprint) == (engine, publication)
+
+
+def _proven(folder: ModelFolder, engine: str, target: Path) -> tuple[Path, BuildRecord] | None:
+    """The engine of a published version that is what would be built, as a copy in ``target``; None where there is none."""
+    for number in reversed(folder.numbers()):
+        record = folder.intact(number)
+        if record is not None and record.engine_fingerprint == engine:
+            log.info("the engine of version %d is what would be built: it is published anew, nothing is compiled", number)
+            with writing(folder.path):
+                target.mkdir()
+                for name in (record.engine_file, *COMPILER_FILES):
+                    if (source := folder.path / str(number) / name).exists():
+                        _linked(source, target / name)
+            return target, record
+    return None
+
+
+def _linked(source: Path, target: Path) -> None:
+    """The same file under another name: a published file is never written again; a copy where the file system has no links."""
     try:
-        record = folder.record(number)
-        return record.fingerprint == fingerprint and sha256_of(folder.path / str(number) / record.engine_file) == record.engine_sha256
-    except (ContractError, OSError):
-        return False
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
-def _fastest(settings: BuilderSettings, export: Export, compiler: Compiler, staging: Path, fingerprint: str) -> Candidate:
-    """The one candidate of a fixed precision, or the fastest of those that ``auto`` may take."""
+def _complete(folder: Path, record: BuildRecord, export: Export, compiler: Compiler, publication: str) -> None:
+    """Put beside the engine whatever else is published with it."""
+    (folder / CARD).write_text(export.card.dumps())
+    shutil.copyfile(export.labels, folder / LABELS)
+    shutil.copyfile(export.golden_file, folder / GOLDEN)
+    for name, path in compiler.serving.code:
+        shutil.copyfile(path, folder / name)
+    changed = {"publication_fingerprint": publication, "card_sha256": sha256_of(folder / CARD), "source": export.card.source}
+    (folder / RECORD).write_text(record.model_copy(update=changed).dumps())
+
+
+def _built(settings: BuilderSettings, export: Export, compiler: Compiler, staging: Path, fingerprint: str) -> tuple[Path, BuildRecord]:
+    """The one engine of a fixed precision, or the fastest of those that ``auto`` may take."""
     if settings.precision != "auto":
-        return make_candidate(settings, export, compiler, settings.precision, staging / settings.precision, fingerprint)
-    passed = []
+        target = staging / settings.precision
+        return target, make_engine(settings, export, compiler, settings.precision, target, fingerprint)
+    passed: list[BuildRecord] = []
     for precision in _candidates(settings, compiler):
         try:
-            passed.append(make_candidate(settings, export, compiler, precision, staging / precision, fingerprint))
+            passed.append(make_engine(settings, export, compiler, precision, staging / precision, fingerprint))
         except (AccuracyError, ToolError) as error:
             log.warning("auto leaves %s out: %s", precision, error)
     if not passed:
         raise ToolError("PRECISION=auto: no precision could be built", hint="the warnings above say why; try PRECISION=fp32")
-    chosen = max(passed, key=lambda candidate: candidate.record.speed.images_per_second if candidate.record.speed else 0)
-    for candidate in passed:
-        speed = candidate.record.speed
-        mark = "taken" if candidate is chosen else "passed"
-        log.info("auto: %-5s %s, %.1f images/s", candidate.record.precision, mark, speed.images_per_second if speed else 0)
+    chosen = _fastest(passed)
+    for record in passed:
+        log.info("auto: %-5s %s, %s", record.precision, "taken" if record is chosen else "passed", shown(record.speed))
+    return staging / chosen.precision, chosen
+
+
+def _fastest(records: list[BuildRecord]) -> BuildRecord:
+    """The fastest; of two that their spreads do not tell apart, the more precise one, which comes first."""
+    chosen = records[0]
+    for record in records[1:]:
+        if record.speed and (not chosen.speed or faster(record.speed, chosen.speed)):
+            chosen = record
     return chosen
+
+
+def shown(speed: Speed | None) -> str:
+    """A speed with its spread, for people."""
+    return f"{speed.images_per_second:.4g} ±{speed.spread:.0%} images/s" if speed else "not measured"
 
 
 def _candidates(settings: BuilderSettings, compiler: Compiler) -> list[Precision]:
@@ -106,7 +133,7 @@ def _candidates(settings: BuilderSettings, compiler: Compiler) -> list[Precision
     for precision in get_args(Precision):
         if precision == "auto":
             continue
-        if reason := supported(precision, settings.accelerator, capability(compiler)):
+        if reason := obstacle(precision, settings.accelerator, capability(compiler)):
             log.info("auto leaves %s out: %s", precision, reason)
         else:
             candidates.append(precision)

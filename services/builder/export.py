@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.builder.compilers.base import Array
-from services.builder.verify import load_golden
 from services.core.card import ModelCard
 from services.core.errors import ContractError
 from services.core.files import sha256_of
+from services.core.hints import command
+from services.numerics.golden import Golden, load_golden
+
+_AGAIN = f"run the exporter again: {command('exporter', '--force')}"
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,8 @@ class Export:
     card: ModelCard
     graph: Path
     labels: Path
-    golden: Path
-    inputs: Array
-    scores: Array
+    golden_file: Path
+    golden: Golden
 
     def label_names(self) -> tuple[str, ...]:
         """Names of the classes, by index."""
@@ -36,8 +37,7 @@ def read_export(folder: Path) -> Export:
     graph, labels, golden = folder / "model.onnx", folder / "labels.txt", folder / "golden.npz"
     for path, expected in ((graph, card.onnx.sha256), (golden, card.golden.sha256), (labels, card.labels_sha256)):
         if not path.is_file():
-            raise ContractError(f"{path} is missing, and {folder / 'card.json'} names it", hint="run the exporter again")
+            raise ContractError(f"{path} is missing, and {folder / 'card.json'} names it", hint=_AGAIN)
         if (found := sha256_of(path)) != expected:
-            raise ContractError(f"{path} has sha256 {found[:12]}…, the card says {expected[:12]}…", hint="run the exporter again")
-    inputs, scores = load_golden(golden)
-    return Export(card, graph, labels, golden, inputs, scores)
+            raise ContractError(f"{path} has sha256 {found[:12]}…, the card says {expected[:12]}…", hint=_AGAIN)
+    return Export(card, graph, labels, golden, load_golden(golden))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from services.builder.compilers.base import Description, Serving
+from services.builder.compilers.base import Inspection, Serving
 from services.core.card import ModelCard, Tensor
 from services.core.errors import ContractError
 from services.core.settings import BuilderSettings
@@ -30,11 +30,11 @@ class ModelConfig:
     output: Tensor
     instance_kind: str
     instance_count: int
+    gpus: tuple[int, ...]
     preferred_batch: tuple[int, ...]
     max_queue_delay_us: int
     max_queue_size: int
     queue_timeout_us: int
-    min_batch: int
     opt_batch: int
     card: str
 
@@ -60,9 +60,11 @@ class ModelConfig:
                     label_filename=f"{self.version}/labels.txt",
                 )
             ],
-            instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.Kind.Value(self.instance_kind), count=self.instance_count)],
+            instance_group=[
+                pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.Kind.Value(self.instance_kind), count=self.instance_count, gpus=self.gpus)
+            ],
             dynamic_batching=self._batching(),
-            model_warmup=[self._warmup(size) for size in sorted({self.min_batch, self.opt_batch})],
+            model_warmup=[self._warmup(size) for size in sorted({1, self.opt_batch})],
             parameters={CARD_PARAMETER: pb.ModelParameter(string_value=self.card)},
         )
         if self.serving.cuda_graphs:
@@ -70,32 +72,33 @@ class ModelConfig:
         return message
 
     def _batching(self) -> pb.ModelDynamicBatching:
-        policy = pb.ModelQueuePolicy(
-            timeout_action=pb.ModelQueuePolicy.REJECT,
-            default_timeout_microseconds=self.queue_timeout_us,
-            allow_timeout_override=True,
-            max_queue_size=self.max_queue_size,
-        )
-        return pb.ModelDynamicBatching(
-            preferred_batch_size=self.preferred_batch,
-            max_queue_delay_microseconds=self.max_queue_delay_us,
-            default_queue_policy=policy,
-        )
+        batching = pb.ModelDynamicBatching(preferred_batch_size=self.preferred_batch, max_queue_delay_microseconds=self.max_queue_delay_us)
+        # Any queue policy makes Triton stop prefetching (core, scheduler_utils.cc), and single requests then wait half a second.
+        if self.max_queue_size or self.queue_timeout_us:
+            batching.default_queue_policy.CopyFrom(
+                pb.ModelQueuePolicy(
+                    timeout_action=pb.ModelQueuePolicy.REJECT,
+                    default_timeout_microseconds=self.queue_timeout_us,
+                    allow_timeout_override=bool(self.queue_timeout_us),
+                    max_queue_size=self.max_queue_size,
+                )
+            )
+        return batching
 
     def _warmup(self, batch: int) -> pb.ModelWarmup:
         data = pb.ModelWarmup.Input(data_type=_TYPES[self.input.dtype], dims=self.input.shape[1:], random_data=True)
         return pb.ModelWarmup(name=f"batch of {batch}", batch_size=batch, inputs={self.input.name: data})
 
     def _optimization(self) -> pb.ModelOptimizationPolicy:
-        """CUDA graphs for powers of two between the profile's batches, each also for the smaller ones down to the one before.
+        """CUDA graphs for powers of two up to the profile's largest batch, each also for the smaller ones down to the one before.
 
         The surplus rows of such a run hold anything; that is safe because the exporter has shown that rows of a batch do not
         influence one another.
         """
-        powers = {2**power for power in range(self.max_batch_size.bit_length()) if 2**power >= self.min_batch}
+        powers = {2**power for power in range(self.max_batch_size.bit_length())}
         sizes = sorted({*powers, self.opt_batch, self.max_batch_size})
         specs = []
-        for lower, size in zip([self.min_batch - 1, *sizes], sizes, strict=False):
+        for lower, size in zip([0, *sizes], sizes, strict=False):
             bound = pb.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound(batch_size=lower + 1, input={self.input.name: self._shape()})
             specs.append(
                 pb.ModelOptimizationPolicy.Cuda.GraphSpec(batch_size=size, input={self.input.name: self._shape()}, graph_lower_bound=bound)
@@ -110,34 +113,45 @@ class ModelConfig:
         return pb.ModelOptimizationPolicy.Cuda.GraphSpec.Shape(dim=self.input.shape[1:])
 
 
-def config_from_card(card: ModelCard, description: Description, serving: Serving, settings: BuilderSettings) -> ModelConfig:
-    """The config of a compiled engine; ``version`` is 0 until the repository gives it one (see ``numbered``).
+def demand_tensors(card: ModelCard, inspection: Inspection) -> None:
+    """Hold the tensors of a compiled engine against the card's.
 
     Raises:
-        ContractError: the engine's tensors are not the card's.
+        ContractError: they are not the card's.
     """
-    for what, found, expected in (("inputs", description.inputs, card.inputs), ("outputs", description.outputs, card.outputs)):
+    for what, found, expected in (("inputs", inspection.inputs, card.inputs), ("outputs", inspection.outputs, card.outputs)):
         if found != expected:
             raise ContractError(
                 f"the engine's {what} are {_names(found)}, the card says {_names(expected)}",
                 hint="run the exporter again, then the builder",
             )
-    largest = min(settings.max_batch, description.max_batch)
+
+
+def config_from_card(card: ModelCard, max_batch: int, serving: Serving, devices: tuple[int, ...], settings: BuilderSettings) -> ModelConfig:
+    """The config of a proven engine; ``version`` is 0 until the repository gives it one (see ``numbered``).
+
+    Args:
+        card: the model.
+        max_batch: largest batch that the engine takes.
+        serving: how Triton runs such engines.
+        devices: the GPUs to serve on, where they are not all of them.
+        settings: those of serving.
+    """
     return ModelConfig(
         name=card.name,
         version=0,
         serving=serving,
-        max_batch_size=largest,
+        max_batch_size=max_batch,
         input=card.input,
         output=card.output,
         instance_kind=settings.kind,
         instance_count=settings.instance_count,
-        preferred_batch=tuple(size for size in settings.preferred_batch if size <= largest),
+        gpus=devices if settings.kind == "KIND_GPU" else (),
+        preferred_batch=tuple(size for size in settings.preferred_batch if size <= max_batch),
         max_queue_delay_us=settings.max_queue_delay_us,
         max_queue_size=settings.max_queue_size,
         queue_timeout_us=settings.queue_timeout_ms * 1000,
-        min_batch=min(settings.min_batch, largest),
-        opt_batch=min(settings.opt_batch, largest),
+        opt_batch=min(settings.opt_batch, max_batch),
         card=card.model_dump_json(),
     )
 
@@ -145,19 +159,6 @@ def config_from_card(card: ModelCard, description: Description, serving: Serving
 def numbered(config: ModelConfig, version: int) -> ModelConfig:
     """The same config for a version: it serves that version and no other, so replacing it is what publishes."""
     return replace(config, version=version)
-
-
-def live_version(text: str) -> int:
-    """The version that a ``config.pbtxt`` serves.
-
-    Raises:
-        ContractError: it is no config, or names no version.
-    """
-    try:
-        message = text_format.Parse(text, pb.ModelConfig())
-        return int(message.version_policy.specific.versions[0])
-    except (text_format.ParseError, IndexError) as error:
-        raise ContractError(f"config.pbtxt is damaged: {error}", hint="put back <version>/config.pbtxt of a good version") from None
 
 
 def _names(tensors: tuple[Tensor, ...]) -> str:

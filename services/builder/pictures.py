@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from services.builder.compilers.base import Array
+from services.builder.precision import PRECISIONS
 from services.core.card import Preprocessing
 from services.core.errors import AccuracyError, ImageError, SettingsError
 from services.core.record import Evaluation
@@ -19,11 +20,9 @@ log = logging.getLogger(__name__)
 
 CALIBRATION_IMAGES = 512  # ranges settle long before; entropy and memory grow with more
 _EVAL_CHUNK = 128
-# How much of the top-1 a precision may cost, as a share of all pictures.
-_ALLOWED_LOSS = {"fp32": 0.002, "fp16": 0.005, "bf16": 0.01, "int8": 0.02, "fp8": 0.02}
 
 
-def calibration_inputs(folder: Path | None, preprocessing: Preprocessing, golden: Array) -> tuple[Array, str]:
+def calibration_inputs(folder: Path | None, preprocessing: Preprocessing, golden: Array, max_pixels: int) -> tuple[Array, str]:
     """Inputs to measure value ranges on, UINT8 ``[N,H,W,3]`` or FP32 ``[N,3,H,W]``, and a warning or "".
 
     Raises:
@@ -37,7 +36,7 @@ def calibration_inputs(folder: Path | None, preprocessing: Preprocessing, golden
     inputs = []
     for path in images_in(folder)[:CALIBRATION_IMAGES]:
         try:
-            inputs.append(input_from_file(path, preprocessing))
+            inputs.append(input_from_file(path, preprocessing, max_pixels=max_pixels))
         except ImageError as error:
             log.warning("calibration goes on without %s", error)
     if not inputs:
@@ -74,14 +73,14 @@ class LabelledFolder:
             raise SettingsError(f"EVAL_DIR={folder} holds no pictures in sub-folders", hint="expected <EVAL_DIR>/<class>/<picture>.jpg")
         return cls(pictures)
 
-    def chunks(self, preprocessing: Preprocessing) -> Iterator[tuple[Array, Array]]:
+    def chunks(self, preprocessing: Preprocessing, max_pixels: int) -> Iterator[tuple[Array, Array]]:
         """Inputs and class indices, some at a time; pictures that cannot be read are left out with a warning."""
         for start in range(0, len(self.pictures), _EVAL_CHUNK):
             chunk = self.pictures[start : start + _EVAL_CHUNK]
             inputs, classes = [], []
             for path, index in chunk:
                 try:
-                    inputs.append(input_from_file(path, preprocessing))
+                    inputs.append(input_from_file(path, preprocessing, max_pixels=max_pixels))
                     classes.append(index)
                 except ImageError as error:
                     log.warning("evaluation goes on without %s", error)
@@ -90,13 +89,17 @@ class LabelledFolder:
 
 
 def evaluate(
-    labelled: LabelledFolder, preprocessing: Preprocessing, original: Callable[[Array], Array], engine: Callable[[Array], Array]
+    labelled: LabelledFolder,
+    preprocessing: Preprocessing,
+    original: Callable[[Array], Array],
+    engine: Callable[[Array], Array],
+    max_pixels: int,
 ) -> Evaluation:
     """Share of right answers of the original graph and of the engine, both functions from inputs to scores ``[N,classes]``."""
     hits = np.zeros((2, 2), dtype=int)
     count = 0
     with progress(f"evaluating on {len(labelled.pictures)} pictures"):
-        for inputs, classes in labelled.chunks(preprocessing):
+        for inputs, classes in labelled.chunks(preprocessing, max_pixels):
             count += len(classes)
             for row, run in enumerate((original, engine)):
                 ranked = np.argsort(-run(inputs), axis=1)[:, :5] == classes[:, None]
@@ -113,7 +116,7 @@ def demand_evaluation(evaluation: Evaluation, precision: str) -> None:
     Raises:
         AccuracyError: with top-1 before and after.
     """
-    allowed = max(_ALLOWED_LOSS[precision], 1 / evaluation.images)
+    allowed = max(PRECISIONS[precision].allowed_loss, 1 / evaluation.images)
     if evaluation.top1_before - evaluation.top1 > allowed + 1e-9:
         raise AccuracyError(
             f"top-1 on {evaluation.images} pictures of EVAL_DIR fell from {evaluation.top1_before:.2%} to {evaluation.top1:.2%} "

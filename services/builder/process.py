@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.core.errors import ToolError
@@ -16,7 +16,9 @@ from services.core.stage import progress
 TAIL_LINES = 20
 
 
-def run(argv: Sequence[str], *, log_file: Path, timeout_seconds: float, what: str, hint: str = "") -> str:
+def run(
+    argv: Sequence[str], *, log_file: Path, timeout_seconds: float, what: str, hint: str = "", environment: Mapping[str, str] | None = None
+) -> str:
     """Run a program to its end and return what it printed (stdout and stderr together).
 
     ``log_file`` gets the output, headed by the command; ``<log_file>.sh`` runs the same command again.
@@ -27,11 +29,13 @@ def run(argv: Sequence[str], *, log_file: Path, timeout_seconds: float, what: st
         timeout_seconds: after which the program and its children are killed.
         what: named in the progress line.
         hint: how to mend a failure, if more is known than to read the log.
+        environment: variables to set beside those that this process has.
 
     Raises:
         ToolError: it cannot be started, ends with another code than 0, or takes too long.
     """
-    command = shlex.join(argv)
+    changed = environment or {}
+    command = shlex.join([*(["env"] if changed else []), *(f"{name}={value}" for name, value in changed.items()), *argv])
     hint = hint or f"the full log is {log_file}; run it again by hand: {command}"
     with writing(log_file.parent):
         log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +48,9 @@ def run(argv: Sequence[str], *, log_file: Path, timeout_seconds: float, what: st
         file.flush()
         try:
             # A session of its own, so that a time-out or Ctrl-C reaches the children too.
-            process = subprocess.Popen(argv, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+            process = subprocess.Popen(
+                argv, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **changed}
+            )
         except OSError as error:
             raise ToolError(f"{argv[0]} cannot be started: {error.strerror}", hint=hint) from None
         try:

@@ -3,12 +3,17 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from services.builder.model_config import ModelConfig
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
-from services.builder.verify import compare, demand, load_golden
+from services.builder.verify import compare, demand
 from services.core.errors import RepositoryError, StackError
-from services.core.record import Accuracy
+from services.core.hints import command
+from services.core.published import GOLDEN
+from services.numerics.agreement import Agreement, Limits
+from services.numerics.golden import load_golden
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +75,8 @@ def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> 
         older = [version.number for version in folder.versions() if live is not None and version.number < live]
         if not older:
             raise RepositoryError(
-                f"{folder.path.name} has no version older than the live one ({live})", hint="builder list shows the versions"
+                f"{folder.path.name} has no version older than the live one ({live})",
+                hint=f"{command('builder', 'list')} shows the versions",
             )
         number = older[-1]
     if number != live:
@@ -78,16 +84,31 @@ def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> 
     return number
 
 
+def retire(folder: ModelFolder, server: Server | None) -> None:
+    """Take the model out of service; its versions stay.
+
+    Raises:
+        RepositoryError: nothing is served.
+        ServerError: the server does not unload it.
+    """
+    if folder.live() is None:
+        raise RepositoryError(f"{folder.path.name} is not in service", hint=f"{command('builder', 'list')} shows the versions")
+    folder.unserve()
+    if server is not None:
+        server.unload(folder.path.name)
+
+
 def _activate(folder: ModelFolder, number: int, server: Server) -> None:
     server.load(folder.path.name, number)
-    demand(served_accuracy(folder, number, server), f"{folder.path.name} version {number}, asked over gRPC,")
+    demand(served_agreement(folder, number, server), f"{folder.path.name} version {number}, asked over gRPC,")
 
 
-def served_accuracy(folder: ModelFolder, number: int, server: Server) -> Accuracy:
-    """Agreement of a loaded version with the golden set, or as much of it as fits into one request."""
-    record = folder.record(number)
-    inputs, expected = (part[: record.max_batch] for part in load_golden(folder.path / str(number) / "golden.npz"))
-    return compare(server.infer(folder.card(number), number, inputs), expected, record.precision)
+def served_agreement(folder: ModelFolder, number: int, server: Server) -> Agreement:
+    """Agreement of a loaded version with its whole golden set, within the limits that it was proven with."""
+    record, card = folder.record(number), folder.card(number)
+    golden = load_golden(folder.path / str(number) / GOLDEN)
+    found = np.concatenate([server.infer(card, number, part.inputs) for part in golden.batches(record.max_batch)])
+    return compare(found, golden.scores, Limits.of(record.accuracy.model_dump()))
 
 
 def _restore(folder: ModelFolder, previous: int | None, server: Server | None) -> None:

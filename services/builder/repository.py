@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.builder.model_config import ModelConfig, live_version, numbered
+from services.builder.model_config import ModelConfig, numbered
 from services.core.card import ModelCard
 from services.core.errors import ContractError, RepositoryError
-from services.core.files import lock, remove_stale, remove_tree, sync_tree, write_atomically, writing
+from services.core.files import lock, remove_stale, remove_tree, sha256_of, sync_tree, write_atomically, writing
+from services.core.hints import command
+from services.core.published import CARD, CONFIG, RECORD, live_version
 from services.core.record import BuildRecord
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.pbtxt"
-RECORD = "build.json"
 _STAGING = ".staging-"
 
 
@@ -79,23 +79,32 @@ class ModelFolder:
         """
         return BuildRecord.load(self.path / str(number) / RECORD)
 
+    def intact(self, number: int) -> BuildRecord | None:
+        """The record of a version whose engine is the one that was proven; None where anything is missing or damaged."""
+        try:
+            record = self.record(number)
+            return record if sha256_of(self.path / str(number) / record.engine_file) == record.engine_sha256 else None
+        except (ContractError, OSError):
+            return None
+
     def versions(self) -> list[Version]:
         """All published versions, oldest first; a damaged one is passed over with a warning."""
         live = self.live()
         found = []
-        for number in self._numbers():
+        for number in self.numbers():
             try:
                 found.append(Version(number, self.record(number), number == live))
             except ContractError as error:
                 log.warning("version %d is passed over: %s", number, error)
         return found
 
-    def _numbers(self) -> list[int]:
+    def numbers(self) -> list[int]:
+        """Numbers of all versions that are there, whole or not, oldest first."""
         return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdigit() and path.is_dir())
 
     def newest(self) -> int:
         """Number of the version that was built last, 0 where there is none."""
-        return max(self._numbers(), default=0)
+        return max(self.numbers(), default=0)
 
     def add(self, staged: Path, config: ModelConfig) -> int:
         """Move a staged version in under the next number; it is not served yet."""
@@ -108,7 +117,7 @@ class ModelFolder:
     def serve(self, number: int) -> None:
         """Make a version the served one, with the config it was published with."""
         config = self._version_file(number, CONFIG).read_bytes()
-        write_atomically(self.path / "card.json", self._version_file(number, "card.json").read_bytes())
+        write_atomically(self.path / CARD, self._version_file(number, CARD).read_bytes())
         write_atomically(self._config, config)  # last: this is the moment
 
     def unserve(self) -> None:
@@ -124,18 +133,20 @@ class ModelFolder:
     def prune(self, keep: int) -> None:
         """Delete all but the served version and the newest others, ``keep`` in all."""
         live = self.live()
-        others = [number for number in self._numbers() if number != live]
+        others = [number for number in self.numbers() if number != live]
         for number in others[: max(0, len(others) - (keep - 1))]:
             log.info("version %d is removed (KEEP_VERSIONS=%d)", number, keep)
             self.remove(number)
 
     def card(self, number: int) -> ModelCard:
         """The card that a version was built from."""
-        return ModelCard.load(self._version_file(number, "card.json"))
+        return ModelCard.load(self._version_file(number, CARD))
 
     def _version_file(self, number: int, name: str) -> Path:
         path = self.path / str(number) / name
         if not path.is_file():
-            have = ", ".join(map(str, self._numbers())) or "none"
-            raise RepositoryError(f"there is no {path}; versions of {self.path.name}: {have}", hint="builder list shows what can be served")
+            have = ", ".join(map(str, self.numbers())) or "none"
+            raise RepositoryError(
+                f"there is no {path}; versions of {self.path.name}: {have}", hint=f"{command('builder', 'list')} shows what can be served"
+            )
         return path

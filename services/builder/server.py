@@ -12,6 +12,7 @@ from services.builder.compilers.base import Array
 from services.core.card import ModelCard
 from services.core.errors import ContractError, ServerError
 from services.core.files import write_atomically
+from services.core.hints import server_log
 from services.core.stage import progress
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Server:
             while not self.is_ready(name, version):
                 if time.monotonic() > deadline:
                     raise ServerError(
-                        f"{name} version {version} was not ready within {self._timeout:g} s", hint="look into the server's log"
+                        f"{name} version {version} was not ready within {self._timeout:g} s",
+                        hint=f"look into the server's log: {server_log()}",
                     )
                 time.sleep(0.1)
 
@@ -106,7 +108,7 @@ class Server:
             )
         except InferenceServerException as error:
             raise ServerError(
-                f"{card.name} version {version} does not answer: {error.message()}", hint="look into the server's log"
+                f"{card.name} version {version} does not answer: {error.message()}", hint=f"look into the server's log: {server_log()}"
             ) from None
         scores: Array = result.as_numpy(card.output.name)
         return scores
@@ -115,4 +117,4 @@ class Server:
 def _hint(error: InferenceServerException) -> str:
     if "restricted" in (error.message() or ""):
         return "the server was started with another admin key; restart it, or set ADMIN_KEY_FILE to the file it reads"
-    return "look into the server's log; is it this stack's server, on this model repository?"
+    return f"look into the server's log ({server_log()}); is it this stack's server, on this model repository?"

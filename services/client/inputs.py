@@ -8,8 +8,10 @@ from typing import NamedTuple, TypeVar
 
 import requests
 
+from services import __version__
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
+from services.core.hints import isolated
 from services.images.decode import MAX_FILE_BYTES
 from services.images.find import EXTENSIONS, images_in
 from services.images.preprocess import InputArray, input_from_file
@@ -17,8 +19,9 @@ from services.images.preprocess import InputArray, input_from_file
 STANDARD_INPUT = "-"
 DOWNLOAD_SECONDS = 60.0
 _TIMEOUTS = (5.0, 20.0)
-_USER_AGENT = "tensorrt-to-triton-client/1.0"
+_USER_AGENT = f"tensorrt-to-triton/{__version__}"
 """Some hosts of photographs refuse the default one of a library."""
+_WILDCARDS = frozenset("*?[")
 
 Item = TypeVar("Item")
 
@@ -30,42 +33,59 @@ class Picture(NamedTuple):
     tensor: InputArray
 
 
-def read_pictures(arguments: Iterable[str], preprocessing: Preprocessing, on_error: Callable[[ImageError], None]) -> Iterator[Picture]:
-    """Read one picture after the other, so that any number of them needs the memory of one.
-
-    Args:
-        arguments: what the user named.
-        preprocessing: the card's description of the input.
-        on_error: told of each one that cannot be read; the others go on.
-    """
+def expand_all(arguments: Iterable[str], on_error: Callable[[ImageError], None]) -> list[str]:
+    """The names of all pictures that the arguments stand for; ``on_error`` is told of each argument that stands for none."""
+    names: list[str] = []
     for argument in arguments:
         try:
-            names = expand(argument)
+            names += expand(argument)
         except ImageError as error:
             on_error(error)
-            continue
-        for name in names:
-            try:
-                yield Picture(name, input_from_file(_source(name), preprocessing, _called(name)))
-            except ImageError as error:
-                on_error(error)
+    return names
 
 
 def expand(argument: str) -> list[str]:
-    """The pictures that an argument names: those of a folder or pattern, else the argument itself.
+    """The pictures that an argument stands for: those of a folder or pattern, else the argument itself.
 
     Raises:
-        ImageError: the folder or pattern holds none, or there is no such file.
+        ImageError: it is empty, the folder or pattern holds none, or there is no such file.
     """
-    path = Path(argument)
-    if argument == STANDARD_INPUT or _is_address(argument) or path.is_file():
+    if not argument:
+        raise ImageError("found an empty name, expected a picture (is a variable of the command unset?)")
+    if argument == STANDARD_INPUT or _is_address(argument):
         return [argument]
-    found = [str(picture) for picture in images_in(path)]
-    if not found and path.is_dir():
+    path = Path(argument)
+    try:
+        found = [] if path.is_file() else images_in(path)
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError as error:
+        raise ImageError(f"{argument}: {error.strerror or error}") from None
+    if found:
+        return [str(picture) for picture in found]
+    if is_folder:
         raise ImageError(f"{argument}: found a folder without pictures, expected files {' '.join(sorted(EXTENSIONS))}")
-    if not found and not path.exists():
-        raise ImageError(f"{argument}: no such file, and no picture matches it as a pattern")
-    return found or [argument]
+    if exists:
+        return [argument]
+    missing = "no picture matches this pattern" if _WILDCARDS & set(argument) else "no such file"
+    raise ImageError(f"{argument}: {missing}{'; this container sees only what is mounted in it' if isolated() else ''}")
+
+
+def read_pictures(
+    names: Iterable[str], preprocessing: Preprocessing, on_error: Callable[[ImageError], None], *, max_pixels: int
+) -> Iterator[Picture]:
+    """Read one picture after the other, so that any number of them needs the memory of one.
+
+    Args:
+        names: files, addresses, or ``-``.
+        preprocessing: the card's description of the input.
+        on_error: told of each one that cannot be read; the others go on.
+        max_pixels: larger pictures are not decoded.
+    """
+    for name in names:
+        try:
+            yield Picture(name, input_from_file(_source(name), preprocessing, _called(name), max_pixels=max_pixels))
+        except ImageError as error:
+            on_error(error)
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -1,13 +1,15 @@
 """Answers as text: a table for people, JSON lines for programs."""
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from services.client.served import Class
-from services.core.record import Accuracy
+from services.core.log import printable
+from services.numerics.agreement import Agreement
 
 WIDTH_OFF_TERMINAL = 100
 _NARROWEST_WITH_BAR = 50
@@ -40,7 +42,7 @@ def table(result: Result, scores: Literal["probabilities", "logits"], width: int
     """
     width = width or shutil.get_terminal_size((WIDTH_OFF_TERMINAL, 24)).columns
     block = "█" if (_shows_blocks() if unicode is None else unicode) else "#"
-    lines = [_printable(result.file)]
+    lines = [printable(result.file)]
     for best in result.top:
         if scores == "logits":
             score = f"{best.score:10.4f}"
@@ -48,32 +50,28 @@ def table(result: Result, scores: Literal["probabilities", "logits"], width: int
             score = f"{best.score:6.1%}"
         else:
             score = f"{block * round(min(best.score, 1) * _BAR):<{_BAR}}  {best.score:6.1%}"
-        lines.append(_shortened(f"  {score}  {best.index:>5}  {_printable(best.label)}".rstrip(), width))
+        lines.append(_shortened(f"  {score}  {best.index:>5}  {printable(best.label)}".rstrip(), width))
     return "\n".join(lines)
 
 
-def verify_text(model: str, version: int, accuracy: Accuracy, *, passed: bool, as_json: bool) -> str:
-    """What ``verify`` found, as one line of JSON or for people; a number that is none becomes null in JSON."""
+def verify_text(model: str, version: int, found: Agreement, *, as_json: bool) -> str:
+    """What ``verify`` found, for people or as one line of JSON, where NaN and infinity become null."""
     if as_json:
-        measured = json.loads(accuracy.model_dump_json())
-        return json.dumps({"model": model, "version": version, "passed": passed, **measured})
+        measured = {name: value if math.isfinite(value) else None for name, value in asdict(found).items()}
+        return json.dumps({"model": model, "version": version, "passed": not found.problems, **measured})
+    verdict = "DISAGREES" if found.problems else "agrees"
     return "\n".join(
         (
-            f"{model} version {version}, {accuracy.samples} golden inputs: {'agrees' if passed else 'DISAGREES'} with the original model",
-            f"  same top-1     {accuracy.top1_agreement:10.1%}   at least {accuracy.min_top1_agreement:.1%}",
-            f"  largest error  {accuracy.max_error:10.3g}   at most {accuracy.max_error_tolerance:.3g}",
-            f"  mean error     {accuracy.mean_error:10.3g}   at most {accuracy.mean_error_tolerance:.3g}",
+            f"{model} version {version}, {found.samples} golden inputs: {verdict} with the original model",
+            f"  same top-1     {found.top1_agreement:10.1%}   at least {found.min_top1_agreement:.1%}",
+            f"  largest error  {found.max_error:10.3g}   at most {found.max_error_tolerance:.3g}",
+            f"  mean error     {found.mean_error:10.3g}   at most {found.mean_error_tolerance:.3g}",
         )
     )
 
 
 def _shortened(line: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "~"
-
-
-def _printable(text: str) -> str:
-    """Labels and file names come from elsewhere; an escape sequence in one must not reach the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _shows_blocks() -> bool:

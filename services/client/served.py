@@ -1,4 +1,4 @@
-"""What a served model says of itself: the card in its configuration, and how large a batch it takes."""
+"""What a served model says of itself: the card in its configuration, and the largest batch it takes."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from services.client.transport import Answer, Question, Transport
+from services.client.protocol import Answer, Question, Transport
 from services.client.wait import patiently
 from services.core.card import ModelCard
 from services.core.errors import ContractError, ServerError
@@ -26,16 +26,16 @@ class ServedModel:
     patience: float
 
     @classmethod
-    def of(cls, transport: Transport, settings: ClientSettings) -> "ServedModel":
+    def of(cls, transport: Transport, name: str, settings: ClientSettings) -> "ServedModel":
         """Read the model's configuration.
 
         Raises:
             ContractError: it carries no card, or one of another release.
             ServerError: the server does not give it.
         """
-        config = transport.config(settings.name)
+        config = transport.config(name)
         batch = min(settings.client_batch, max(1, int(config.get("max_batch_size", 0))))
-        return cls(transport, settings.name, card_of(config, settings.name), batch, settings.request_timeout_seconds)
+        return cls(transport, name, card_of(config, name), batch, settings.request_timeout_seconds)
 
     def ask(self, batch: npt.NDArray[Any], classes: int = 0) -> Answer:
         """Send a batch; an overloaded server is asked again for a while.

@@ -1,55 +1,89 @@
 """Waiting with a bound: for the model to get ready, and for an overloaded server to take a request."""
 
+import contextlib
 import logging
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from services.client.transport import CONNECT_SECONDS, BusyError, Transport, UnreachableError, connect
-from services.core import stage
-from services.core.errors import ServerError
+from services.client.connect import connect
+from services.client.protocol import CONNECT_SECONDS, AbsentError, BusyError, Transport, UnreachableError
+from services.core import hints, stage
+from services.core.errors import ServerError, SettingsError
 from services.core.settings import ClientSettings
 
 log = logging.getLogger(__name__)
 
+ABSENT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 1.0
 
 Result = TypeVar("Result")
 
 
-def wait_until_ready(settings: ClientSettings) -> None:
+class NotReadyError(ServerError):
+    """The server answers, but the model does not answer questions yet."""
+
+
+def wait_until_ready(settings: ClientSettings, absent_seconds: float = ABSENT_SECONDS) -> str:
     """Return as soon as the model answers questions.
 
+    Args:
+        settings: the server, the model (the one that is served where none is named), and how long to wait.
+        absent_seconds: how long to wait while nothing listens at the address at all, if that is less.
+
+    Returns:
+        The name of the model.
+
     Raises:
-        ServerError: it was not ready within ``wait_seconds``, or the address is not a Triton server's.
+        ServerError: it was not ready in time, or the address is not a Triton server's.
+        SettingsError: no model is named, and the server has several.
     """
-    deadline = time.monotonic() + settings.wait_seconds
-    with connect(settings, timeout=max(1.0, min(CONNECT_SECONDS, settings.wait_seconds))) as transport:
-        problem = _problem(transport, settings.name)
-        if problem is None:
-            return
-        with stage.progress(f"waiting up to {settings.wait_seconds:g} s for {settings.name} at {transport.where}"):
-            pause, said = 0.2, ""
-            while problem is not None:
-                if str(problem) != said:
-                    said = str(problem)
-                    log.info("not yet: %s", said)
-                if time.monotonic() + pause > deadline:
-                    raise ServerError(f"{problem} (waited {settings.wait_seconds:g} s)", hint=problem.hint)
-                time.sleep(pause)
-                pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-                problem = _problem(transport, settings.name)
+    started = time.monotonic()
+    absent_since, pause, said = started, 0.2, ""
+    with contextlib.ExitStack() as stack:
+        transport = stack.enter_context(connect(settings, timeout=max(1.0, min(CONNECT_SECONDS, settings.wait_seconds))))
+        while True:
+            try:
+                return _ready_model(transport, settings.name)
+            except (UnreachableError, BusyError, NotReadyError) as error:
+                problem = error
+            if not said:
+                stack.enter_context(stage.progress(f"waiting for {settings.name or 'a model'} at {transport.where}"))
+            if str(problem) != said:
+                said = str(problem)
+                log.info("not yet: %s", said)
+            now = time.monotonic()
+            waiting_since, bound = started, settings.wait_seconds
+            if not isinstance(problem, AbsentError):
+                absent_since = now
+            elif absent_seconds < bound:
+                waiting_since, bound = absent_since, absent_seconds
+            if now + pause > waiting_since + bound:
+                raise type(problem)(f"{problem} (waited {bound:g} s)", hint=problem.hint)
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
 
-def _problem(transport: Transport, model: str) -> ServerError | None:
-    try:
-        if transport.is_ready(model):
-            return None
-    except (UnreachableError, BusyError) as error:
-        return error
-    hint = "its log says why (docker compose logs triton); builder list shows what is published; --model (MODEL_NAME) names another"
-    return ServerError(f"{transport.where} answers, but its model {model} is not ready", hint=hint)
+def _ready_model(transport: Transport, wanted: str) -> str:
+    """The model to ask.
+
+    Raises:
+        NotReadyError: it is not ready yet.
+        ServerError: the server cannot be asked.
+        SettingsError: none is wanted in particular, and the server has several.
+    """
+    if wanted and transport.is_ready(wanted):
+        return wanted
+    others = transport.models()
+    if not wanted and len(others) == 1:
+        return others[0]
+    if not wanted and others:
+        raise SettingsError(f"{transport.where} serves several models: {', '.join(others)}", hint="name one with --model (MODEL_NAME)")
+    what = f"its model {wanted} is not ready; ready are: {', '.join(others) or 'none'}" if wanted else "it has no model that is ready"
+    published = hints.command("builder", "list")
+    hint = f"its log says why ({hints.server_log()}); `{published}` shows what is published; --model (MODEL_NAME) names another"
+    raise NotReadyError(f"{transport.where} answers, but {what}", hint=hint)
 
 
 def patiently(ask: Callable[[], Result], seconds: float) -> Result:
@@ -66,7 +100,7 @@ def patiently(ask: Callable[[], Result], seconds: float) -> Result:
         except BusyError as error:
             wait = pause * random.uniform(0.5, 1)  # noqa: S311 - spreads clients, hides nothing
             if time.monotonic() + wait > deadline:
-                hint = "ask fewer at once, or raise the builder's MAX_QUEUE_SIZE and QUEUE_TIMEOUT_MS"
+                hint = "send fewer requests at a time; if the builder's MAX_QUEUE_SIZE or QUEUE_TIMEOUT_MS is set, raise it"
                 raise ServerError(f"{error} (asked again for {seconds:g} s)", hint=hint) from None
             log.debug("%s; asking again in %.2f s", error, wait)
             time.sleep(wait)

@@ -16,6 +16,11 @@ def in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
+def isolated() -> bool:
+    """Whether this process sees other files and another loopback address than the user who started it."""
+    return in_container() and os.environ.get("LAUNCHER") != "local"
+
+
 def command(stage: str, *arguments: str) -> str:
     """The command line that runs a stage: ``exporter``, ``builder`` or ``client``."""
     if os.environ.get("LAUNCHER"):

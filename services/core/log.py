@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+import unicodedata
 
 _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[31m"}
 
@@ -32,7 +33,18 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         colour = _COLOURS.get(record.levelno, "") if self._colours else ""
-        return f"{colour}{super().format(record)}{chr(27) + '[0m' if colour else ''}"
+        text = printable(super().format(record), keep="\n\t")
+        return f"{colour}{text}{chr(27) + '[0m' if colour else ''}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text without what a terminal acts upon; names and reasons that come from elsewhere may hold escape sequences."""
+    return "".join(one if one in keep or not _acts(one) else "?" for one in text)
+
+
+def _acts(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")  # controls, and separators of lines and paragraphs
 
 
 def set_up(stage: str, model: str = "", *, style: str = "text", debug: bool = False) -> None:

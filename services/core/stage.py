@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from services.core.errors import StackError
+from services.core.hints import command
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def progress(what: str, *, every_seconds: float = 5.0) -> Iterator[None]:
 def argument_parser(stage: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """The parser every stage starts from: uniform help, and ``--debug``."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m services.{stage}",
+        prog=command(stage),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

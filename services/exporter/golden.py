@@ -16,18 +16,24 @@ from services.images.preprocess import input_from_image
 log = logging.getLogger(__name__)
 
 
-def golden_views(folder: Path, count: int) -> tuple[list[Image.Image], str]:
+def golden_views(folder: Path, count: int, max_pixels: int) -> tuple[list[Image.Image], str]:
     """Pictures for the golden set: photographs, then their mirror images and closer crops until there are ``count``.
+
+    Args:
+        folder: GOLDEN_DIR.
+        count: how many pictures to make.
+        max_pixels: of one photograph.
 
     Returns:
         The pictures, and in words what they were made from. Without a photograph they are seeded noise.
 
     Raises:
         SourceError: there is no such folder.
+        ImageError: a photograph cannot be read, or is larger.
     """
     if not folder.is_dir():
         raise SourceError(f"GOLDEN_DIR={folder}: there is no such folder", hint="name a folder of photographs, or an empty one for noise")
-    photographs = [decode(path) for path in images_in(folder)[:count]]
+    photographs = [decode(path, max_pixels=max_pixels) for path in images_in(folder)[:count]]
     if not photographs:
         log.warning("%s holds no photograph: the golden set is noise, which tells less of a real model", folder)
         noise = np.random.default_rng(0).integers(0, 256, (count, 256, 256, 3), dtype=np.uint8)

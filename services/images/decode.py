@@ -11,19 +11,19 @@ from services.core.errors import ImageError
 
 # Remarks about odd metadata help nobody who wants to know what is in the picture; sizes are checked below.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+Image.MAX_IMAGE_PIXELS = None  # the limit is the setting MAX_PIXELS, and it is a limit: Pillow only warns until twice as many
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Raster formats only: Pillow would start other programs for some of the rest (EPS)."""
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 89_478_485
-"""Pillow's own limit (256 MiB of RGB), but Pillow only warns until twice as many; for a service the limit is a limit."""
+"""The default of the setting of that name, and Pillow's own limit (256 MiB of RGB)."""
 MAX_ASPECT = 200
 """Longest side over shortest: a resize of the short side multiplies the long one too, so a 1-pixel strip would become a bomb."""
-_TOO_MANY = f"a picture that unpacks to too many pixels, expected at most {MAX_PIXELS} (a decompression bomb?)"
 _EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF or JPEG 2000 picture"
 
 
-def decode(source: Path | bytes, name: str = "") -> Image.Image:
+def decode(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture: first frame, turned upright by its EXIF orientation, 8-bit RGB.
 
     Transparent pictures are laid on white: they are mostly cut-out objects made for a page, and what lies under
@@ -33,6 +33,7 @@ def decode(source: Path | bytes, name: str = "") -> Image.Image:
     Args:
         source: a file, or the content of one.
         name: what to call it in an error; the path where empty.
+        max_pixels: larger pictures are refused before they are unpacked.
 
     Returns:
         An image of mode RGB.
@@ -47,15 +48,13 @@ def decode(source: Path | bytes, name: str = "") -> Image.Image:
     Image.init()
     try:
         with Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
-            _check_size(image, name)
+            _check_size(image, name, max_pixels)
             image.load()
             return _rgb(_upright(image))
     except ImageError:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"{name}: found {describe(data)}, {_EXPECTED}") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name}: found {_TOO_MANY}") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
         raise ImageError(f"{name}: found a damaged or unusual picture ({error}), {_EXPECTED}") from error
 
@@ -90,9 +89,10 @@ def _read(path: Path, name: str) -> bytes:
         raise ImageError(f"{name}: {error.strerror or error}, {_EXPECTED}") from None
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{name}: found {_TOO_MANY}")
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        found = f"found {image.width} x {image.height} pixels"
+        raise ImageError(f"{name}: {found}, expected at most {max_pixels} in all (MAX_PIXELS; a decompression bomb?)")
     if max(image.size) > MAX_ASPECT * min(image.size):
         found = f"found a strip of {image.width} x {image.height} pixels"
         raise ImageError(f"{name}: {found}, expected a long side of at most {MAX_ASPECT} times the short one")

@@ -7,20 +7,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from services.core.card import Preprocessing
-from services.images.decode import decode
+from services.images.decode import MAX_PIXELS, decode
 
 _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 InputArray = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
-def input_from_file(source: Path | bytes, preprocessing: Preprocessing, name: str = "") -> InputArray:
+def input_from_file(source: Path | bytes, preprocessing: Preprocessing, name: str = "", *, max_pixels: int = MAX_PIXELS) -> InputArray:
     """Decode a picture and make one input of it; see ``decode`` and ``input_from_image``.
 
     Raises:
         ImageError: it is no picture that can be read.
     """
-    return input_from_image(decode(source, name), preprocessing)
+    return input_from_image(decode(source, name, max_pixels=max_pixels), preprocessing)
 
 
 def input_from_image(image: Image.Image, preprocessing: Preprocessing) -> InputArray:

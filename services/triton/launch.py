@@ -1,112 +1,96 @@
-"""Starts tritonserver on the published models: ``python3 -m services.triton.launch``. Standard library only.
+"""Starts tritonserver on the published model, stays its parent, and watches it: ``python -m services.triton.launch``.
 
-The same command runs in NVIDIA's image, in the CPU image and as a local process; what differs comes from the environment.
+The same command runs in NVIDIA's image, in the CPU image and as a local process; what differs comes from the settings. A server that
+was healthy and then fails three questions in a row is ended with exit code 8, for Docker or the local launcher to start it again.
+
 The options are those of ``src/command_line_parser.cc`` of triton-inference-server/server; all that are always given exist
 from 24.10 (the release of the PyPI wheel) to 26.08. Restricted APIs are described in its
 ``docs/customization_guide/inference_protocols.md``.
 """
 
+import ctypes
+import logging
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
-from services.core import log, stage
-from services.core.errors import ContractError, SettingsError, ToolError
-from services.core.names import served_name
+from services.core import log as logging_setup
+from services.core import stage
+from services.core.errors import ContractError, ServerError, SettingsError, ToolError
+from services.core.hints import command
+from services.core.published import CONFIG, RECORD, live_version
+from services.core.record import BuildRecord
+from services.core.settings import TritonSettings
+from services.triton.healthcheck import verdict_file
+from services.triton.watch import Watcher
+
+log = logging.getLogger(__name__)
 
 ADMIN_HEADER = "x-admin"
 ADMIN_APIS = ("model-repository", "shared-memory", "trace", "logging")
+MOST_FAILURES = 3
+_KILL_AFTER_SECONDS = 5.0
+# Read in the sources of this release; 24.10 lacks --http-max-input-size, and those in between were not looked at.
+_LEAST_RELEASE_FOR_A_LIMIT = (26, 1)
+_PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Launch:
-    """What the server is started with.
+def arguments(settings: TritonSettings, key: str, environ: Mapping[str, str]) -> list[str]:
+    """The server's command line."""
+    restricted = f"{','.join(ADMIN_APIS)}:{ADMIN_HEADER}={key}"
+    return [
+        "tritonserver",
+        f"--model-repository={settings.model_repository_dir}",
+        "--model-control-mode=explicit",
+        f"--load-model={settings.name}",
+        # The server stays for a model that is loaded later; health asks for the configured one.
+        "--exit-on-error=false",
+        "--strict-readiness=true",
+        "--disable-auto-complete-config",
+        f"--http-address={settings.listen_address}",
+        f"--http-port={settings.http_port}",
+        f"--grpc-address={settings.listen_address}",
+        f"--grpc-port={settings.grpc_port}",
+        f"--metrics-address={settings.listen_address}",
+        f"--metrics-port={settings.metrics_port}",
+        f"--exit-timeout-secs={settings.exit_timeout_seconds}",
+        f"--http-restricted-api={restricted}",
+        f"--grpc-restricted-protocol={restricted}",
+        *_limit(settings.max_request_bytes, environ.get("NVIDIA_TRITON_SERVER_VERSION", "")),
+        *([f"--backend-directory={settings.backend_directory}"] if settings.backend_directory else []),
+    ]
 
-    Attributes:
-        repository: the model repository.
-        listen: address of all three ports.
-        exit_timeout: seconds that requests in flight get after SIGTERM. An idle keep-alive connection costs all of them.
-        max_request_bytes: largest HTTP body, after decompression; 0 leaves it to the server (24.10 has no such option).
-        backends: folder of backends, where it is not the server's default.
-        admin_key: opens model control and the other administrative APIs.
+
+def _limit(size: int, release: str) -> list[str]:
+    """The bound of HTTP requests, where the server's image is of a release that has one."""
+    parts = tuple(int(part) for part in release.split(".") if part.isdigit())
+    if size and parts < _LEAST_RELEASE_FOR_A_LIMIT:
+        log.warning("MAX_REQUEST_BYTES=%d is ignored: Triton %s has no such option", size, release or "of this environment")
+        return []
+    return [f"--http-max-input-size={size}"] if size else []
+
+
+def admin_key(file: Path | None) -> str:
+    """The key of the administrative APIs, which the builder made.
+
+    Raises:
+        SettingsError: no file is named.
+        ContractError: it cannot be read, or holds no key.
     """
-
-    repository: Path
-    listen: str
-    http_port: int
-    grpc_port: int
-    metrics_port: int
-    exit_timeout: int
-    max_request_bytes: int
-    backends: str
-    admin_key: str = field(repr=False)
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> "Launch":
-        """Read the settings; an empty variable counts as unset.
-
-        Raises:
-            SettingsError: a number is none, or no key file is named.
-            ContractError: the key file cannot be read, or holds no key.
-        """
-        return cls(
-            repository=Path(environ.get("MODEL_REPOSITORY_DIR") or "model_repository"),
-            listen=environ.get("LISTEN_ADDRESS") or "127.0.0.1",
-            http_port=_number(environ, "HTTP_PORT", 8000),
-            grpc_port=_number(environ, "GRPC_PORT", 8001),
-            metrics_port=_number(environ, "METRICS_PORT", 8002),
-            exit_timeout=_number(environ, "EXIT_TIMEOUT_SECONDS", 10),
-            max_request_bytes=_number(environ, "MAX_REQUEST_BYTES", 0),
-            backends=environ.get("BACKEND_DIRECTORY", ""),
-            admin_key=_admin_key(environ.get("ADMIN_KEY_FILE", "")),
-        )
-
-    def arguments(self, models: Sequence[str]) -> list[str]:
-        """The command line that serves ``models``."""
-        restricted = f"{','.join(ADMIN_APIS)}:{ADMIN_HEADER}={self.admin_key}"
-        return [
-            "tritonserver",
-            f"--model-repository={self.repository}",
-            "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in models),
-            # One broken model must not keep the others from being served; health asks for the configured one.
-            "--exit-on-error=false",
-            "--strict-readiness=true",
-            "--disable-auto-complete-config",
-            f"--http-address={self.listen}",
-            f"--http-port={self.http_port}",
-            f"--grpc-address={self.listen}",
-            f"--grpc-port={self.grpc_port}",
-            f"--metrics-address={self.listen}",
-            f"--metrics-port={self.metrics_port}",
-            f"--exit-timeout-secs={self.exit_timeout}",
-            f"--http-restricted-api={restricted}",
-            f"--grpc-restricted-protocol={restricted}",
-            *([f"--http-max-input-size={self.max_request_bytes}"] if self.max_request_bytes else []),
-            *([f"--backend-directory={self.backends}"] if self.backends else []),
-        ]
-
-
-def _number(environ: Mapping[str, str], name: str, default: int) -> int:
-    text = environ.get(name, "").strip()
-    if text and not text.isdecimal():
-        raise SettingsError(f"{name}={text}: expected a whole number", hint=f"correct {name} in .env or in the environment")
-    return int(text or default)
-
-
-def _admin_key(file: str) -> str:
-    if not file:
+    if file is None:
         raise SettingsError(
             "ADMIN_KEY_FILE is not set: the administrative APIs would be open", hint="name the key file that the builder made"
         )
     try:
-        key = Path(file).read_text().strip()
+        key = file.read_text().strip()
     except OSError as error:
         raise ContractError(
             f"cannot read the key of the administrative APIs in {file}: {error.strerror}",
-            hint="run the builder first, it makes one: docker compose run --rm builder",
+            hint=f"run the builder first, it makes one: {command('builder')}",
         ) from None
     if not key.isalnum():
         raise ContractError(
@@ -115,36 +99,100 @@ def _admin_key(file: str) -> str:
     return key
 
 
-def published_models(repository: Path) -> list[str]:
-    """Names of the models that were published: a folder with a ``config.pbtxt``."""
-    return sorted(config.parent.name for config in repository.glob("*/config.pbtxt"))
-
-
-def served_models(repository: Path, wanted: str) -> list[str]:
-    """Names of all published models.
+def demand_published(repository: Path, name: str) -> Path:
+    """The folder of the published model.
 
     Raises:
-        ContractError: ``wanted`` is none of them.
+        ContractError: it is not published.
     """
-    models = published_models(repository)
-    if wanted not in models:
+    if not (repository / name / CONFIG).is_file():
+        there = ", ".join(sorted(config.parent.name for config in repository.glob(f"*/{CONFIG}"))) or "no model"
         raise ContractError(
-            f"model {wanted} is not published in {repository}; found {', '.join(models) or 'no model'}",
-            hint="run the builder for it (MODEL, MODEL_NAME): docker compose run --rm builder",
+            f"model {name} is not published in {repository}; found {there}",
+            hint=f"run the builder for it (MODEL, MODEL_NAME): {command('builder')}",
         )
-    return models
+    return repository / name
+
+
+def demand_same_tensorrt(folder: Path, environ: Mapping[str, str]) -> None:
+    """Refuse a plan that this server's TensorRT could not load; the tritonserver image says its version in TRT_VERSION.
+
+    Raises:
+        ContractError: the versions differ.
+    """
+    here = environ.get("TRT_VERSION", "").partition("+")[0].partition("-")[0]
+    number = live_version((folder / CONFIG).read_text())
+    compiler = BuildRecord.load(folder / str(number) / RECORD).compiler
+    if here and compiler.name == "tensorrt" and compiler.version != here:
+        raise ContractError(
+            f"this server has TensorRT {here}, version {number} of {folder.name} was built with {compiler.version}",
+            hint=f"take images of one release (NGC_RELEASE), and build again: {command('builder')}",
+        )
+
+
+def serve(argv: Sequence[str], watcher: Watcher) -> int:
+    """Run the server until it ends, is told to end (SIGTERM, SIGINT), or no longer answers; return its exit code.
+
+    Raises:
+        ToolError: it cannot be started.
+        ServerError: it was healthy, and then failed three questions in a row.
+    """
+    stopping = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        server.terminate()
+
+    try:
+        server = subprocess.Popen(argv, preexec_fn=_end_with_parent)
+    except FileNotFoundError:
+        raise ToolError("tritonserver is not on PATH", hint="start it by compose.yaml, or by scripts/up --local") from None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    said = ""
+    while True:
+        try:
+            code = server.wait(watcher.pause)
+        except subprocess.TimeoutExpired:
+            problem = "" if stopping else watcher.turn()
+            if problem and problem != said:
+                log.info("not healthy: %s", problem)
+            said = problem
+            if watcher.failures >= MOST_FAILURES and not stopping:
+                _end(server)
+                raise ServerError(
+                    f"the server no longer answers: {problem}", hint="it is started again, at most three times; its log says more"
+                ) from None
+        else:
+            return code if code >= 0 else 128 - code
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End a server that is of no use any more: what is in flight there fails anyhow."""
+    server.terminate()
+    try:
+        server.wait(_KILL_AFTER_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _end_with_parent() -> None:
+    """In the server's process: a launcher that is killed takes its server along, and leaves its ports free (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> int:
-    """Become tritonserver."""
-    wanted = served_name(os.environ.get("MODEL") or "resnet50", os.environ.get("MODEL_NAME", ""))
-    log.set_up("triton", wanted, style=os.environ.get("LOG_FORMAT") or "text")
-    launch = Launch.from_env(os.environ)
-    argv = launch.arguments(served_models(launch.repository, wanted))
-    try:
-        os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
-    except FileNotFoundError:
-        raise ToolError("tritonserver is not on PATH", hint="start it by compose.yaml, or by scripts/up --local") from None
+    """Read the settings, check what can be checked, and serve."""
+    settings = TritonSettings.from_env(os.environ)
+    logging_setup.set_up("triton", settings.name, style=settings.log_format, debug="--debug" in sys.argv)
+    key = admin_key(settings.admin_key_file)
+    folder = demand_published(settings.model_repository_dir, settings.name)
+    demand_same_tensorrt(folder, os.environ)
+    verdict = verdict_file(os.environ)
+    verdict.unlink(missing_ok=True)
+    return serve(arguments(settings, key, os.environ), Watcher(settings.http_port, folder, verdict))
 
 
 if __name__ == "__main__":

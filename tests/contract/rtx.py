@@ -9,7 +9,7 @@ import pytest
 trt = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx: NVIDIA's compiler, it needs no GPU")
 
 
-class _Log(trt.ILogger):
+class _Log(trt.ILogger):  # type: ignore[name-defined]
     def __init__(self):
         super().__init__()
         self.errors = []

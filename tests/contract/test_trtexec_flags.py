@@ -1,15 +1,11 @@
 """Every trtexec command line of the builder is one that TensorRT 10.16, 11.1 and 11.2 take without a complaint."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from services.builder.compilers.base import Profile
 from services.builder.compilers.tensorrt import build_argv, plan_version_argv, profile_argv
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "docker" / "simulator"))
-
 from simulator.command_line import parse
 from simulator.machine import Machine
 from simulator.options import read_table
@@ -19,7 +15,7 @@ P = Path("/work folder/a")
 
 
 def command_lines(version: str) -> dict[str, list[str]]:
-    build = build_argv("trtexec", P / "net.onnx", P / "net.plan", P / "t.cache", "images", (224, 224, 3), Profile(1, 8, 32), 4096, version)
+    build = build_argv("trtexec", P / "net.onnx", P / "net.plan", P / "t.cache", "images", (224, 224, 3), Profile(8, 32), 4096, version)
     return {
         "build": build,
         "profile": profile_argv("trtexec", P / "net.plan", "images:8x224x224x3", P / "times.json", P / "layers.json"),

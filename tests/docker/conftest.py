@@ -1,7 +1,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 from pytest_docker.plugin import DockerComposeExecutor
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,14 +53,6 @@ class ComposeStack:
                 os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
 
 
-def free_ports(count: int) -> list[str]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [str(one.getsockname()[1]) for one in sockets]
-
-
 MakeStack = Callable[..., contextlib.AbstractContextManager[ComposeStack]]
 
 
@@ -69,7 +62,7 @@ def make_stack(docker_compose_command: str, tmp_path_factory: pytest.TempPathFac
 
     @contextlib.contextmanager
     def make(name: str, files: list[str], **settings: str) -> Iterator[ComposeStack]:
-        ports = dict(zip(("HTTP_PORT", "GRPC_PORT", "METRICS_PORT"), free_ports(3), strict=True))
+        ports = dict(zip(("HTTP_PORT", "GRPC_PORT", "METRICS_PORT"), map(str, free_ports(3)), strict=True))
         repository = tmp_path_factory.mktemp(name) / "model_repository"
         repository.mkdir()
         repository.chmod(0o755)

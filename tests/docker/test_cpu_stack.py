@@ -4,6 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_plain_up_shows_the_classification_rebuilds_nothing_and_leaves_the_serve
 
 
 def test_another_model_is_hot_loaded_into_the_running_server(cpu_stack: ComposeStack) -> None:
-    settings = {"MODEL": "resnet18", "WEIGHTS": "random"}
+    settings: dict[str, Any] = {"MODEL": "resnet18", "WEIGHTS": "random"}
     cpu_stack.compose("run --rm -T exporter", **settings)
     cpu_stack.compose("run --rm -T --no-deps builder", **settings)
     assert answers(f"{cpu_stack.url}/v2/models/resnet18/ready")

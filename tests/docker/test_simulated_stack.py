@@ -1,6 +1,6 @@
 """``compose.yaml`` as it is on a GPU host, on stand-ins of NVIDIA's three images: real exporter, builder, config, Triton.
 
-The simulators (tests/docker/simulator) are trtexec, nvidia-smi, the engine below polygraphy and the server's tensorrt backend.
+The simulators (simulator) are trtexec, nvidia-smi, the engine below polygraphy and the server's tensorrt backend.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from tritonclient.grpc import model_config_pb2
 from tests.docker.conftest import ROOT, ComposeStack, MakeStack, json_lines
 from tests.docker.served import agreement, live_config, live_version, record, versions
 
-SIMULATOR = ROOT / "tests" / "docker" / "simulator"
-FILES = ["compose.yaml", "tests/docker/simulator/compose.simulator.yaml"]
+SIMULATOR = ROOT / "simulator"
+FILES = ["compose.yaml", "simulator/compose.simulator.yaml"]
 NAME, ESPRESSO = "efficientnet_lite0", 967
 RELEASE = "11.2.1.2"  # of the NGC_RELEASE in .env
 VERSIONS = [RELEASE, "11.1.0.106", "10.16.1.11"]

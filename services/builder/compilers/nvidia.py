@@ -4,6 +4,7 @@ import importlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.core.errors import ContractError, ToolError
@@ -54,25 +55,26 @@ def find_trtexec() -> str:
 
 
 def tensorrt_version() -> str:
-    """The four-part version, such as 11.2.1.2: from the Python bindings, or from the variable that NVIDIA's images set.
+    """The four-part version, such as 11.2.1.2: from the variable that NVIDIA's images set, or from the Python bindings.
 
     Raises:
         ToolError: neither is there.
     """
+    if version := os.environ.get("TRT_VERSION", ""):
+        return version.partition("+")[0].partition("-")[0]
     try:
         return str(importlib.import_module("tensorrt").__version__)
     except ImportError:
-        pass
-    if version := os.environ.get("TRT_VERSION", ""):
-        return version.partition("+")[0].partition("-")[0]
-    raise ToolError(
-        "TensorRT is not here: there is no Python module tensorrt, and TRT_VERSION is not set",
-        hint="run the builder in NVIDIA's TensorRT image (compose.yaml), or set ACCELERATOR=onnxruntime",
-    )
+        raise ToolError(
+            "TensorRT is not here: TRT_VERSION is not set, and there is no Python module tensorrt",
+            hint="run the builder in NVIDIA's TensorRT image (compose.yaml), or set ACCELERATOR=onnxruntime",
+        ) from None
 
 
-def gpu() -> Hardware:
-    """Name, compute capability and driver of the first GPU.
+def gpus() -> tuple[Hardware, ...]:
+    """Name, compute capability and driver of every GPU, in the order of the PCI bus; the first is the one to build for.
+
+    CUDA counts them in this order too where CUDA_DEVICE_ORDER=PCI_BUS_ID; else it puts the fastest first.
 
     Raises:
         ToolError: nvidia-smi is missing, or shows none.
@@ -84,7 +86,12 @@ def gpu() -> Hardware:
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolError(f"no GPU is visible: nvidia-smi failed ({error})", hint=hint) from None
     rows = [[field.strip() for field in line.split(",")] for line in result.stdout.splitlines() if line.strip()]
-    if not rows or len(rows[0]) != 3:
+    if not rows or any(len(row) != 3 for row in rows):
         raise ToolError(f"no GPU is visible: nvidia-smi printed {result.stdout.strip()!r}", hint=hint)
-    name, capability, driver = rows[0]
-    return Hardware(device=name, compute_capability=capability, driver=driver)
+    return tuple(Hardware(device=name, compute_capability=capability, driver=driver) for name, capability, driver in rows)
+
+
+def like_first(devices: Sequence[Hardware]) -> tuple[int, ...]:
+    """Indices of the GPUs like the first, itself included; empty where all are alike."""
+    alike = tuple(index for index, device in enumerate(devices) if device == devices[0])
+    return () if len(alike) == len(devices) else alike

@@ -1,107 +1,86 @@
 """ONNX Runtime on the CPU: graph optimisation ahead of time, and the Python-backend model that runs the result."""
 
 import platform
-import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
-from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
+from services.builder.compilers.base import Array, Engine, Inspection, Profile, Serving
+from services.builder.compilers.speed import ROUNDS, speed
 from services.core.card import Tensor
 from services.core.errors import ToolError
 from services.core.record import Compiler as CompilerRecord
-from services.core.record import Hardware, Speed
+from services.core.record import Hardware
 from services.core.stage import progress
+from services.numerics.dtypes import triton_name
+from services.onnx_graphs.session import Optimise, graph_runner, reason, session
 
-_MODEL_FILE = Path(__file__).resolve().parents[2] / "triton" / "models" / "classifier.py"
+_SERVICES = Path(__file__).resolve().parents[2]
 _MODEL_NAME = "model.py"
-_DTYPES = {"tensor(uint8)": "UINT8", "tensor(float)": "FP32"}
-_MEASURE_SECONDS = 2.0
-_RUN_BATCH = 32
+_CODE = ((_MODEL_NAME, _SERVICES / "triton" / "models" / "classifier.py"), ("agreement.py", _SERVICES / "numerics" / "agreement.py"))
+_ROUND_MS = 300
+_LEAST_RUNS = 3
 
 
 class OnnxRuntimeCompiler:
     """Optimises for the CPU; any batch fits, so the profile only bounds what the server takes."""
 
-    serving = Serving(backend="python", default_model_filename=_MODEL_NAME)
+    serving = Serving(backend="python", default_model_filename=_MODEL_NAME, code=_CODE)
 
     def identity(self) -> tuple[CompilerRecord, Hardware]:
         """ONNX Runtime's version and the processor."""
         return CompilerRecord(name="onnxruntime", version=onnxruntime.__version__), Hardware(device=_processor())
 
+    def like_devices(self) -> tuple[int, ...]:
+        """There is no GPU."""
+        return ()
+
+    def demand_server(self) -> None:
+        """A graph of standard operators: any server takes it."""
+
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
-        """Write the optimised graph and the model file.
+        """Write the optimised graph.
 
         The level is EXTENDED: fused nodes that run on any processor. The next one lays tensors out for the building machine.
         """
         path = folder / "model.onnx"
-        options = _options()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(path)
         with progress("ONNX Runtime optimises the graph"):
             try:
-                session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+                made = session(graph, optimise=Optimise.EXTENDED, save_to=path)
             except Exception as error:
-                raise ToolError(f"ONNX Runtime cannot compile {graph}: {error}", hint="try PRECISION=fp32") from error
-        shutil.copyfile(_MODEL_FILE, folder / _MODEL_NAME)
-        return Engine(path, self.identity()[0], session.get_inputs()[0].name, profile.max)
+                raise ToolError(f"ONNX Runtime cannot compile {graph}: {reason(error)}", hint="try PRECISION=fp32") from error
+        return Engine(path, self.identity()[0], made.get_inputs()[0].name, profile.max)
 
-    def describe(self, engine: Engine) -> Description:
-        """Names, types and shapes as the optimised graph has them."""
-        session = _session(engine.path)
-        return Description(
-            inputs=tuple(_tensor(value) for value in session.get_inputs()),
-            outputs=tuple(_tensor(value) for value in session.get_outputs()),
+    def inspect(self, engine: Engine, inputs: Array) -> Inspection:
+        """Names, types and shapes as the optimised graph has them, and its speed: one round to warm up, then those that count."""
+        loaded = session(engine.path)
+
+        def times() -> list[float]:
+            spans: list[float] = []
+            while sum(spans) < _ROUND_MS or len(spans) < _LEAST_RUNS:
+                start = time.perf_counter()
+                loaded.run(None, {engine.input_name: inputs})
+                spans.append((time.perf_counter() - start) * 1000)
+            return spans
+
+        times()
+        return Inspection(
+            inputs=tuple(_tensor(value) for value in loaded.get_inputs()),
+            outputs=tuple(_tensor(value) for value in loaded.get_outputs()),
             max_batch=engine.max_batch,
             precisions=None,
+            speed=speed(len(inputs), [times() for _ in range(ROUNDS)]),
         )
 
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Run in one process; rows go through in batches that the profile allows."""
         return graph_runner(engine.path, engine.max_batch)(inputs)
 
-    def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:
-        """Run for about two seconds after a warm-up."""
-        session = _session(engine.path)
-        feed = {engine.input_name: np.resize(inputs, (batch, *inputs.shape[1:]))}
-        session.run(None, feed)
-        times: list[float] = []
-        end = time.perf_counter() + _MEASURE_SECONDS
-        while time.perf_counter() < end or len(times) < 3:
-            start = time.perf_counter()
-            session.run(None, feed)
-            times.append((time.perf_counter() - start) * 1000)
-        median, p99 = (float(np.percentile(times, percentile)) for percentile in (50, 99))
-        return Speed(batch=batch, images_per_second=batch * 1000 / median, median_ms=median, p99_ms=p99)
-
-
-def graph_runner(path: Path, batch: int = _RUN_BATCH) -> Callable[[Array], Array]:
-    """A function from inputs ``[N,...]`` to scores FP32 ``[N,classes]`` of a graph, in batches; the default one spares memory."""
-    session = _session(path)
-    name = session.get_inputs()[0].name
-
-    def run(inputs: Array) -> Array:
-        return np.concatenate([session.run(None, {name: inputs[i : i + batch]})[0] for i in range(0, len(inputs), batch)])
-
-    return run
-
-
-def _options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return options
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
-
 
 def _tensor(value: onnxruntime.NodeArg) -> Tensor:
     shape = tuple(-1 if not isinstance(size, int) else size for size in value.shape)
-    return Tensor.model_validate({"name": value.name, "dtype": _DTYPES.get(value.type, value.type), "shape": shape})
+    return Tensor.model_validate({"name": value.name, "dtype": triton_name(value.type), "shape": shape})
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""TensorRT: ``trtexec`` compiles and measures, ``polygraphy`` inspects the engine and runs the golden set through it.
+"""TensorRT: ``trtexec`` compiles and times, Polygraphy reads the engine and runs the golden set through it, each in its own process.
 
 Only options that TensorRT 10 and 11 both know are used; precision is in the graph, because 11 has no options for it.
 Options, output and files: samples/common/sampleOptions.cpp and sampleReporting.cpp of NVIDIA/TensorRT (v10.16, v11.1).
@@ -9,25 +9,30 @@ import json
 import logging
 import re
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from services.builder import process
-from services.builder.compilers.base import Array, Description, Engine, Profile, Serving
+from services.builder.compilers.base import Array, Engine, Inspection, Profile, Serving
 from services.builder.compilers.layer_info import precisions
-from services.builder.compilers.nvidia import demand_servers_version, find_trtexec, gpu, tensorrt_version
+from services.builder.compilers.nvidia import demand_servers_version, find_trtexec, gpus, like_first, tensorrt_version
+from services.builder.compilers.speed import ROUNDS, speed
 from services.core.card import Tensor
 from services.core.errors import ToolError
+from services.core.files import writing
 from services.core.record import Compiler as CompilerRecord
-from services.core.record import Hardware, Speed
+from services.core.record import Hardware
 from services.core.settings import BuilderSettings
+from services.numerics.dtypes import triton_name
 
 log = logging.getLogger(__name__)
 
-_DTYPES = {"uint8": "UINT8", "float32": "FP32"}
-_TENSOR = re.compile(r"(\w+) \[dtype=(\w+), shape=\(([^)]*)\)\]")
-_MAX_SHAPE = re.compile(r"max=\((\d+)")
+_CHILD = "services.builder.compilers.polygraphy_child"
+# CUDA's own order puts the fastest GPU first, nvidia-smi and Triton's configuration here count along the bus.
+_DEVICE_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 _CACHE_REFUSED = "Failed to create ITimingCache"
 _PLAN_VERSION = re.compile(r"\b(\d+\.\d+\.\d+\.\d+)\b")
 
@@ -47,18 +52,32 @@ class TensorRtCompiler:
 
     @functools.cached_property
     def _identity(self) -> tuple[CompilerRecord, Hardware]:
-        return CompilerRecord(name="tensorrt", version=tensorrt_version()), gpu()
+        return CompilerRecord(name="tensorrt", version=tensorrt_version()), self._gpus[0]
+
+    @functools.cached_property
+    def _gpus(self) -> tuple[Hardware, ...]:
+        return gpus()
+
+    def like_devices(self) -> tuple[int, ...]:
+        """Indices of the GPUs of the first one's kind, in the order of the PCI bus; nothing where all are."""
+        return like_first(self._gpus)
+
+    def demand_server(self) -> None:
+        """Refuse to build for a server of another TensorRT version, as far as it is known.
+
+        Raises:
+            ContractError: they differ.
+        """
+        demand_servers_version(self.identity()[0].version, self._settings.server_tensorrt, self._settings.ngc_release)
 
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
         """Compile in the work folder and copy the whole plan; log and reproducing command lie beside it.
 
         Raises:
-            ContractError: the server has another TensorRT version.
             ToolError: trtexec failed, also without the timing cache, or built for another version than it reports.
         """
         name, size = _input(graph)
         made_by, hardware = self.identity()
-        demand_servers_version(made_by.version, self._settings.server_tensorrt, self._settings.ngc_release)
         plan = self._work / f"{graph.stem}.plan"
         cache = self._settings.artifacts_dir / "timing" / f"{made_by.version}-{re.sub(r'[^A-Za-z0-9]+', '_', hardware.device)}.cache"
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +87,11 @@ class TensorRtCompiler:
         _demand_whole(plan, log_file)
         self._demand_version(plan, made_by.version)
         target = folder / self.serving.default_model_filename
-        shutil.copyfile(plan, target)
+        with writing(folder):
+            shutil.copyfile(plan, target)
+            shutil.copy(log_file, folder / "build.log")
+            shutil.copy(log_file.with_suffix(".sh"), folder / "build.sh")
         plan.unlink()
-        shutil.copy(log_file, folder / "build.log")
-        shutil.copy(log_file.with_suffix(".sh"), folder / "build.sh")
         record = CompilerRecord(name=made_by.name, version=made_by.version, argv=tuple(argv))
         return Engine(target, record, name, profile.max)
 
@@ -90,58 +110,45 @@ class TensorRtCompiler:
                 log.warning("the timing cache was of another build and is dropped; the next build makes a new one")
                 cache.unlink(missing_ok=True)
 
-    def describe(self, engine: Engine) -> Description:
-        """Tensors and profile as polygraphy reads them from the plan; precisions from the layers of a loaded engine.
+    def inspect(self, engine: Engine, inputs: Array) -> Inspection:
+        """Tensors and profile as Polygraphy reads them from the plan; precisions and speed of a loaded engine.
+
+        The speed is that of one enqueue; its copies are in TensorRT 10's figure alone.
 
         Raises:
-            ToolError: the engine cannot be loaded, or says something unexpected.
+            ToolError: the engine cannot be loaded.
         """
-        log_file = self._work / "inspect.log"
-        argv = ["polygraphy", "inspect", "model", str(engine.path), "--model-type", "engine"]
-        text = self._run(argv, log_file, "polygraphy inspects the engine")
-        inputs, outputs = (_tensors(text, side, log_file) for side in ("Input", "Output"))
-        largest = [int(size) for size in _MAX_SHAPE.findall(text)]
-        if not largest:
-            raise ToolError(f"polygraphy shows no optimisation profile of {engine.path}", hint=f"the full output is {log_file}")
-        self._profile(engine, inputs[0])
-        layers = json.loads(self._layers.read_text())
-        return Description(inputs=inputs, outputs=outputs, max_batch=min(largest), precisions=precisions(layers))
+        described, layers, times = (self._work / name for name in ("engine.json", "layers.json", "times.json"))
+        self._polygraphy("describe", engine.path, described, log="inspect.log", what="polygraphy inspects the engine")
+        engine_says = json.loads(described.read_text())
+        # Only an engine with an execution context shows the types inside.
+        argv = profile_argv(find_trtexec(), engine.path, _shape(engine.input_name, len(inputs), inputs.shape[1:]), times, layers)
+        self._run(argv, self._work / "profile.log", "trtexec loads and times the engine")
+        runs = [entry["latencyMs"] for entry in json.loads(times.read_text())]
+        return Inspection(
+            inputs=_tensors(engine_says["inputs"]),
+            outputs=_tensors(engine_says["outputs"]),
+            max_batch=engine_says["max_batch"],
+            precisions=precisions(layers.read_text(errors="replace")),
+            speed=speed(len(inputs), [part.tolist() for part in np.array_split(runs, ROUNDS) if len(part)]),
+        )
 
     def run(self, engine: Engine, inputs: Array) -> Array:
-        """Run through polygraphy, in batches that the profile allows."""
-        from polygraphy.comparator import RunResults
-        from polygraphy.json import save_json
+        """Run through Polygraphy, in batches that the profile allows."""
+        given, found = self._work / "inputs.npy", self._work / "outputs.npy"
+        np.save(given, inputs)
+        arguments = (given, str(engine.max_batch), found)
+        self._polygraphy("run", engine.path, *arguments, log="run.log", what="polygraphy runs pictures through the engine")
+        scores: Array = np.load(found, allow_pickle=False)
+        return scores
 
-        given, found = self._work / "inputs.json", self._work / "outputs.json"
-        save_json([{engine.input_name: inputs[i : i + engine.max_batch]} for i in range(0, len(inputs), engine.max_batch)], str(given))
-        argv = ["polygraphy", "run", str(engine.path), "--trt", "--model-type", "engine"]
-        argv += ["--load-inputs", str(given), "--save-outputs", str(found)]
-        self._run(argv, self._work / "run.log", "polygraphy runs the golden set through the engine")
-        iterations = RunResults.load(str(found))[0][1]
-        return np.concatenate([next(iter(iteration.values())) for iteration in iterations])
-
-    def measure(self, engine: Engine, inputs: Array, batch: int) -> Speed:  # noqa: ARG002
-        """Latency of one enqueue at the tuned batch, from the run that ``describe`` made; copies are measured by TensorRT 10 alone."""
-        times = [entry["latencyMs"] for entry in json.loads(self._times.read_text())]
-        median, p99 = (float(np.percentile(times, percentile)) for percentile in (50, 99))
-        return Speed(batch=batch, images_per_second=batch * 1000 / median, median_ms=median, p99_ms=p99)
-
-    @property
-    def _layers(self) -> Path:
-        return self._work / "layers.json"
-
-    @property
-    def _times(self) -> Path:
-        return self._work / "times.json"
-
-    def _profile(self, engine: Engine, tensor: Tensor) -> None:
-        """Load the plan and time it: only an engine with an execution context shows the types inside."""
-        shape = _shape(tensor.name, self._settings.opt_batch, tensor.shape[1:])
-        argv = profile_argv(find_trtexec(), engine.path, shape, self._times, self._layers)
-        self._run(argv, self._work / "profile.log", "trtexec loads and times the engine")
+    def _polygraphy(self, command: str, plan: Path, *arguments: str | Path, log: str, what: str) -> None:
+        argv = [sys.executable, "-m", _CHILD, command, str(plan), *map(str, arguments)]
+        self._run(argv, self._work / log, what)
 
     def _run(self, argv: list[str], log_file: Path, what: str) -> str:
-        return process.run(argv, log_file=log_file, timeout_seconds=self._settings.build_timeout_seconds, what=what)
+        timeout = self._settings.build_timeout_seconds
+        return process.run(argv, log_file=log_file, timeout_seconds=timeout, what=what, environment=_DEVICE_ORDER)
 
     def _demand_version(self, plan: Path, expected: str) -> None:
         """The plan's own version must be the one this process reports: a plan loads with that version alone."""
@@ -158,9 +165,7 @@ def build_argv(
     trtexec: str, graph: Path, plan: Path, cache: Path, name: str, size: tuple[int, ...], profile: Profile, workspace_mib: int, version: str
 ) -> list[str]:
     """The command that compiles; ``size`` is the input's shape without the batch."""
-    shapes = [
-        f"--{kind}Shapes={_shape(name, batch, size)}" for kind, batch in (("min", profile.min), ("opt", profile.opt), ("max", profile.max))
-    ]
+    shapes = [f"--{kind}Shapes={_shape(name, batch, size)}" for kind, batch in (("min", 1), ("opt", profile.opt), ("max", profile.max))]
     return [
         trtexec,
         f"--onnx={graph}",
@@ -210,15 +215,5 @@ def _demand_whole(plan: Path, log_file: Path) -> None:
         raise ToolError(f"trtexec ended well but wrote no plan at {plan}", hint=f"the full log is {log_file}")
 
 
-def _tensors(text: str, side: str, log_file: Path) -> tuple[Tensor, ...]:
-    """The engine's tensors in ``polygraphy inspect model``: a heading per side, then ``{name [dtype=…, shape=(…)]}``."""
-    section = re.search(rf"---- \d+ Engine {side}\(s\) ----\n(.*?)\n\s*\n", text, re.DOTALL)
-    found = _TENSOR.findall(section.group(1)) if section else []
-    if not found:
-        raise ToolError(f"polygraphy shows no engine {side.lower()}", hint=f"the full output is {log_file}")
-    return tuple(
-        Tensor.model_validate(
-            {"name": name, "dtype": _DTYPES.get(dtype, dtype), "shape": [int(part) for part in shape.split(",") if part.strip()]}
-        )
-        for name, dtype, shape in found
-    )
+def _tensors(found: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor.model_validate(tensor | {"dtype": triton_name(tensor["dtype"])}) for tensor in found)

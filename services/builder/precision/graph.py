@@ -1,16 +1,16 @@
 """An ONNX graph prepared for a change of its arithmetic: named nodes, plain initializers, the type of every tensor."""
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
 import onnx.version_converter
-import onnxruntime
 from onnx import NodeProto, TensorProto
 
 from services.core.errors import SettingsError
+from services.onnx_graphs.inspect import control_flow, opset_of
+from services.onnx_graphs.simplify import simplified
 
 MATRIX_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -43,28 +43,13 @@ class Graph:
 
     @classmethod
     def load(cls, path: Path, least_opset: int = 0) -> "Graph":
-        """Read a model file, raise its opset where it is below ``least_opset``, and fold its constants.
-
-        ONNX Runtime's basic optimisations keep to standard operators. They take away what stands between a convolution and its
-        neighbours (a Pad node, most of all), which Q/DQ nodes would otherwise nail down.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            simple = Path(folder) / "simple.onnx"
-            options = onnxruntime.SessionOptions()
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-            options.optimized_model_filepath = str(simple)
-            options.log_severity_level = 3
-            onnxruntime.InferenceSession(_raised(path, least_opset), options, providers=["CPUExecutionProvider"])
-            model = onnx.load(str(simple))
-        standard = [entry for entry in model.opset_import if entry.domain in {node.domain for node in model.graph.node}]
-        del model.opset_import[:]
-        model.opset_import.extend(standard)
-        return cls(model)
+        """Read a model file, raise its opset where it is below ``least_opset``, and fold its constants."""
+        return cls(simplified(_raised(path, least_opset)))
 
     @property
     def opset(self) -> int:
         """Version of the standard operators."""
-        return _opset(self.model)
+        return opset_of(self.model)
 
     @property
     def outputs(self) -> set[str]:
@@ -76,26 +61,19 @@ class Graph:
         return self.types.get(name) == TensorProto.FLOAT
 
 
-def _raised(path: Path, least_opset: int) -> str | bytes:
-    """The model as ONNX Runtime takes it: the file, or the bytes of the model in a later opset."""
+def _raised(path: Path, least_opset: int) -> Path | onnx.ModelProto:
+    """The file, or the model in a later opset."""
     model = onnx.load(str(path))
-    if _opset(model) >= least_opset:
-        return str(path)
-    return onnx.version_converter.convert_version(model, least_opset).SerializeToString()
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return path if opset_of(model) >= least_opset else onnx.version_converter.convert_version(model, least_opset)
 
 
 def _refuse_control_flow(model: onnx.ModelProto) -> None:
     """A branch reads tensors of the outer graph unseen; no classifier of ours has one."""
-    for node in model.graph.node:
-        if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute):
-            raise SettingsError(
-                f"node {node.name or node.op_type}: the graph has control flow ({node.op_type}), which no precision but fp32 supports",
-                hint="set PRECISION=fp32, or export the model without branches that depend on data",
-            )
+    for node in control_flow(model):
+        raise SettingsError(
+            f"node {node.name or node.op_type}: the graph has control flow ({node.op_type}), which no precision but fp32 supports",
+            hint="set PRECISION=fp32, or export the model without branches that depend on data",
+        )
 
 
 def _constants_to_initializers(model: onnx.ModelProto) -> None:

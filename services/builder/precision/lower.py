@@ -9,24 +9,29 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from services.builder.precision.graph import Graph
+from services.builder.precision.graph import MATRIX_OPS, Graph
 from services.builder.precision.half import to_half
 from services.builder.precision.overflow import beyond_fp16
-from services.builder.precision.quantised import fit_for_fp8, for_onnxruntime, for_tensorrt, weighted
+from services.builder.precision.quantised import for_onnxruntime, for_tensorrt
 from services.builder.precision.scales import rescaled
-from services.builder.precision.support import require
+from services.builder.precision.spec import PrecisionSpec, require
+from services.builder.precision.targets import targets, weighted
+from services.core.errors import SettingsError
 
-# Convolutions take bf16 from opset 22 on, Q/DQ nodes half scales and E4M3 from 19 on.
-_LEAST_OPSET = {"fp16": 0, "bf16": 22, "int8": 19, "fp8": 19}
-_QUANTISED = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}
 _HALF_NOTE = "other weights and activations {}; input, output and softmax FP32"
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """What a lowering did; ``notes`` are sentences for the user and the build record."""
+    """What a lowering did.
 
-    notes: tuple[str, ...]
+    Attributes:
+        notes: sentences for the user and the build record.
+        share: of the graph's matrix operations, those that are in the precision now.
+    """
+
+    notes: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 def lower(graph: Path, out: Path, precision: str, accelerator: str, calibration: NDArray[Any]) -> Lowered:
@@ -42,29 +47,39 @@ def lower(graph: Path, out: Path, precision: str, accelerator: str, calibration:
     Raises:
         SettingsError: the precision cannot be had with this accelerator, or with this graph.
     """
-    require(precision, accelerator)
-    if precision == "fp32":
+    spec = require(precision, accelerator)
+    if spec.onnx_type == TensorProto.FLOAT:
         shutil.copyfile(graph, out)
-        return Lowered(())
-    model, notes = _onnxruntime_int8(graph, calibration) if accelerator == "onnxruntime" else _tensorrt(graph, precision, calibration)
+        return Lowered()
+    model, lowered = _onnxruntime_int8(graph, calibration) if accelerator == "onnxruntime" else _tensorrt(graph, spec, calibration)
     onnx.save(model, str(out))
-    return Lowered(notes)
+    return lowered
 
 
-def _onnxruntime_int8(graph: Path, calibration: NDArray[Any]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+def _onnxruntime_int8(graph: Path, calibration: NDArray[Any]) -> tuple[onnx.ModelProto, Lowered]:
     model = for_onnxruntime(Graph.load(graph), calibration)
-    return model, (f"U8 activations, S8 weights per channel, ranges from {len(calibration)} inputs",)
+    return model, Lowered((f"U8 activations, S8 weights per channel, ranges from {len(calibration)} inputs",))
 
 
-def _tensorrt(path: Path, precision: str, calibration: NDArray[Any]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    graph = Graph.load(path, _LEAST_OPSET[precision])
-    if precision == "bf16":
-        return to_half(graph, TensorProto.BFLOAT16), (_HALF_NOTE.format("bf16"),)
+def _tensorrt(path: Path, spec: PrecisionSpec, calibration: NDArray[Any]) -> tuple[onnx.ModelProto, Lowered]:
+    graph = Graph.load(path, spec.least_opset)
+    if spec.onnx_type == TensorProto.BFLOAT16:
+        return to_half(graph, TensorProto.BFLOAT16), Lowered((_HALF_NOTE.format("bf16"),))
     large = beyond_fp16(graph, calibration)
-    notes = (_HALF_NOTE.format("fp16"), *([f"{len(large)} nodes stay FP32, fp16 could overflow there"] if large else []))
-    if precision != "fp16":
-        kind = _QUANTISED[precision]
-        targets = fit_for_fp8(graph) if precision == "fp8" else weighted(graph)
-        notes = (f"{len(targets)} of {len(weighted(graph))} matrix operations {precision}, ranges from {len(calibration)} inputs", *notes)
-        graph = Graph(rescaled(for_tensorrt(graph, calibration, targets), graph.initializers, kind))
-    return to_half(graph, TensorProto.FLOAT16, large), notes
+    lowered = Lowered((_HALF_NOTE.format("fp16"), *([f"{len(large)} nodes stay FP32, fp16 could overflow there"] if large else [])))
+    if spec.quantised:
+        graph, lowered = _quantised(graph, spec, calibration, lowered.notes)
+    return to_half(graph, TensorProto.FLOAT16, large), lowered
+
+
+def _quantised(graph: Graph, spec: PrecisionSpec, calibration: NDArray[Any], notes: tuple[str, ...]) -> tuple[Graph, Lowered]:
+    chosen, able = targets(graph, spec.onnx_type), weighted(graph)
+    if not chosen:
+        raise SettingsError(
+            f"PRECISION={spec.name}: none of the graph's {len(able)} matrix operations has a fast {spec.name} kernel",
+            hint="set PRECISION=fp16; operations of few channels, and products of one row, are not quantised",
+        )
+    products = sum(node.op_type in MATRIX_OPS for node in graph.model.graph.node)
+    notes = (f"{len(chosen)} of {len(able)} matrix operations {spec.name}, ranges from {len(calibration)} inputs", *notes)
+    model = rescaled(for_tensorrt(graph, calibration, chosen), graph.initializers, spec.onnx_type)
+    return Graph(model), Lowered(notes, len(chosen) / products)

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from services.builder.precision.graph import Graph
+from services.onnx_graphs.session import session
 
 # A quarter of the largest fp16 number: pictures that nobody calibrated with may go beyond those that were.
 LIMIT = float(np.finfo(np.float16).max) / 4
@@ -44,9 +44,7 @@ def _peaks(model: onnx.ModelProto, tensors: list[str], inputs: NDArray[Any]) -> 
         probe.graph.node.append(helper.make_node("ReduceMax", [f"peak_{index}_abs"], [f"peak_{index}"], keepdims=0))
     del probe.graph.output[:]
     probe.graph.output.extend(helper.make_tensor_value_info(f"peak_{index}", TensorProto.FLOAT, []) for index in range(len(tensors)))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    peaks: NDArray[Any] = np.max([session.run(None, {name: inputs[i : i + 1]}) for i in range(len(inputs))], axis=0)
+    probing = session(probe)
+    name = probing.get_inputs()[0].name
+    peaks: NDArray[Any] = np.max([probing.run(None, {name: inputs[i : i + 1]}) for i in range(len(inputs))], axis=0)
     return peaks

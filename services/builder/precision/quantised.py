@@ -9,7 +9,6 @@ Types"; NVIDIA's ModelOpt applies the same recipe). ONNX Runtime: U8 activations
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from services.builder.precision.graph import MATRIX_OPS, Graph, replace
 from services.builder.precision.half import fp32_ends
+from services.builder.precision.targets import weighted
 
 _BATCH = 4
-_FP8_SLICE = 32
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -70,29 +69,6 @@ def for_tensorrt(graph: Graph, inputs: NDArray[Any], targets: Sequence[NodeProto
         },
     )
     return _without_main_branch(model, residuals)
-
-
-def weighted(graph: Graph) -> list[NodeProto]:
-    """Matrix operations with constant weights; the products inside attention are none, they fuse into one kernel as they are."""
-    return [node for node in graph.model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in graph.initializers]
-
-
-def fit_for_fp8(graph: Graph) -> list[NodeProto]:
-    """Those of them that TensorRT has tuned FP8 kernels for: no stem, no groups, at most 32 weights per channel slice.
-
-    Source: TensorRT 10.16 release notes, known issues of FP8 convolutions.
-    """
-    ends = fp32_ends(graph)
-
-    def fits(node: NodeProto) -> bool:
-        if node.op_type != "Conv":
-            return True
-        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        kernel = graph.initializers[node.input[1]].dims[2:]
-        maker = graph.producer.get(node.input[0])
-        return attributes.get("group", 1) == 1 and prod(kernel) <= _FP8_SLICE and maker is not None and maker.name not in ends
-
-    return [node for node in weighted(graph) if fits(node)]
 
 
 def _residuals(graph: Graph, targets: Sequence[NodeProto]) -> Iterator[tuple[str, str]]:

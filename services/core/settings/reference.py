@@ -34,9 +34,9 @@ _COMPOSE_DEFAULTS = {"NGC_RELEASE": "26.08"}
 _EMPTY = {"MODEL"}
 
 _HEAD = """\
-# Every setting of the stack, with its default. Docker Compose and scripts/* read this file; a variable of the shell wins.
-# Where a line is empty, its comment says what that means. No secrets belong here. More about each: docs/configuration.md
-# Lines are written by `python -m services.core.settings.reference`; change the values, not the comments.
+# Every setting of the stack, with its default. Docker Compose and scripts/* read this file; a variable of the shell
+# wins. Where a line is empty, its comment says what that means. No secrets belong here. More: docs/configuration.md
+# `python -m services.core.settings.reference` writes these lines anew; change the values, not the comments.
 
 # --- which stack ---
 # With no GPU: remove the # to make the CPU variant the default of plain `docker compose`.

@@ -59,7 +59,7 @@ class ExporterSettings(FolderSettings, PictureSettings):
         "probabilities",
         "what the output holds: probabilities or logits",
         affects="export",
-        advice="A final Softmax is added or taken away as needed",
+        advice="A final Softmax is added or taken away as needed. A final Sigmoid stays; a model of one output is served as two classes",
     )
     labels: str = setting(
         "",
@@ -282,6 +282,11 @@ class ClientSettings(FolderSettings, PictureSettings, GrpcSettings):
     protocol: Protocol = setting("http", "http or grpc", advice="gRPC costs less per request with large batches")
     top_k: int = setting(5, "classes to show per picture", ge=1)
     client_batch: int = setting(8, "pictures per request; the server's own limit lowers it", ge=1)
-    wait_seconds: float = setting(120, "time to wait for the model to get ready, in seconds", ge=0)
+    wait_seconds: float = setting(
+        120,
+        "time to wait for the model to get ready, in seconds",
+        ge=0,
+        advice="Where nothing listens at the address, `classify` and `verify` give up after 5 seconds; `wait` and `--wait` do not",
+    )
     request_timeout_seconds: float = setting(60, "time for one request, and for asking an overloaded server again, in seconds", gt=0)
     triton_url: str = setting("127.0.0.1:8000", "HTTP address of the server, as the stages see it", by_launcher=True)

@@ -1,8 +1,11 @@
 """The precision an engine computes in, read from both forms of layer information that are public."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from services.builder.compilers.layer_info import demand_precision, precisions
+from services.builder.compilers.layer_info import doubt, precisions
 from services.core.errors import ToolError
 
 
@@ -46,13 +49,13 @@ def compiled_layer(kind: str, datatype: str) -> dict:
     ],
 )
 def test_every_datatype_in_both_forms(datatype, kind):
-    assert precisions({"Layers": [library_layer(datatype)]}) == {kind: 1}
-    assert precisions({"Layers": [compiled_layer("gemm", datatype), compiled_layer("conv", datatype)]}) == {kind: 2}
+    assert precisions(json.dumps({"Layers": [library_layer(datatype)]})) == {kind: 1}
+    assert precisions(json.dumps({"Layers": [compiled_layer("gemm", datatype), compiled_layer("conv", datatype)]})) == {kind: 2}
 
 
 def test_weights_tell_where_the_input_is_still_to_be_reformatted():
     layer = library_layer("Row major linear FP32", Weights={"Type": "Half", "Count": 4096})
-    assert precisions({"Layers": [layer]}) == {"fp16": 1}
+    assert precisions(json.dumps({"Layers": [layer]})) == {"fp16": 1}
 
 
 def test_what_computes_no_product_is_not_counted():
@@ -64,28 +67,81 @@ def test_what_computes_no_product_is_not_counted():
         {"Name": "weights", "LayerType": "Constant", "Inputs": []},
         library_layer("Half"),
     ]
-    assert precisions({"Layers": layers}) == {"fp16": 1}
+    assert precisions(json.dumps({"Layers": layers})) == {"fp16": 1}
 
 
-@pytest.mark.parametrize("information", [{}, {"Layers": []}, {"Layers": ["conv1", "relu1"], "Bindings": ["images"]}])
-def test_names_alone_prove_nothing(information):
-    with pytest.raises(ToolError, match="no detailed layer information") as caught:
-        precisions(information)
-    assert "--profilingVerbosity=detailed" in caught.value.hint
+LISTINGS = {
+    "int8_fused_with_a_half_residual": {"int8": 1},
+    "int8_told_by_the_tactic_alone": {"int8": 1},
+    "fp8_told_by_the_tactic_alone": {"fp8": 1},
+    "int8_constants_in_a_fused_kernel": {"int8": 1},
+    "int8_with_raw_control_characters": {"int8": 1},
+    "datatype_as_one_word": {"fp16": 2},
+    "one_foreign_node_with_pixels": {},
+    "one_foreign_node_with_fp32": {},
+    "foreign_node_beside_a_reformat": {},
+    "names_alone": {},
+    "int8_that_became_half": {"fp16": 3},
+    "int8_that_became_fp32": {"fp32": 3},
+}
+
+
+def listing(name: str) -> dict[str, int]:
+    return precisions((Path(__file__).with_name("listings") / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+def test_an_unusual_listing_is_read_for_what_it_tells(name):
+    assert listing(name) == LISTINGS[name]
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{}", '{"Layers": null}', "&&&& PASSED"])
+def test_what_is_no_listing_tells_nothing(text):
+    assert precisions(text) == {}
+
+
+def test_every_constructed_listing_is_tested():
+    assert {path.stem for path in Path(__file__).with_name("listings").iterdir()} == set(LISTINGS)
+
+
+@pytest.mark.parametrize("name", [name for name in LISTINGS if "became" not in name and not name.startswith("fp8")])
+@pytest.mark.parametrize("asked", ["int8", "fp16", "bf16", "fp32"])
+def test_no_good_engine_is_refused_for_its_listing(name, asked):
+    if asked == "int8" and name == "datatype_as_one_word":
+        return  # that is no int8 engine
+    found = listing(name)
+    said = doubt(asked, found, 1.0, quantised=asked == "int8")
+    assert ("tells no types" in said) == (not found)
+
+
+@pytest.mark.parametrize("name", ["int8_that_became_half", "int8_that_became_fp32", "datatype_as_one_word"])
+@pytest.mark.parametrize("asked", ["int8", "fp8"])
+def test_a_quantised_engine_that_lost_its_8_bits_is_refused(name, asked):
+    found = listing(name)
+    most = max(found, key=found.__getitem__)
+    with pytest.raises(ToolError, match=f"asked {asked}, engine is {most} .*{found[most]} of {found[most]} in {most}") as caught:
+        doubt(asked, found, 1.0, quantised=True)
+    assert "nothing was published" in caught.value.hint
+
+
+@pytest.mark.parametrize("asked", ["fp32", "fp16", "bf16"])
+def test_what_strong_typing_fixes_is_doubted_but_not_refused(asked):
+    assert "that the types of the graph overrule" in doubt(asked, {"int8": 30, "fp16": 1}, 1.0, quantised=False)
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
-    [("fp16", {"fp16": 53}), ("int8", {"int8": 50, "fp32": 3}), ("fp16", {"fp16": 1, "fp32": 1}), ("int8", {})],
+    ("found", "share", "refused"),
+    [
+        ({"int8": 50, "fp32": 3}, 1.0, False),
+        ({"int8": 23, "fp16": 30}, 1.0, True),
+        ({"int8": 23, "fp16": 30}, 0.5, False),
+        ({"int8": 10, "fp16": 30}, 0.6, True),
+        ({"fp16": 1}, 0.1, True),
+    ],
 )
-def test_an_engine_that_is_mostly_what_was_asked_passes(asked, found):
-    demand_precision(asked, found)
-
-
-@pytest.mark.parametrize(("asked", "found"), [("fp16", {"fp32": 53}), ("int8", {"fp16": 30, "int8": 23}), ("bf16", {"fp16": 1})])
-def test_an_engine_that_is_mostly_something_else_is_refused(asked, found):
-    most = max(found, key=found.get)
-    with pytest.raises(ToolError, match=f"asked {asked}, engine is {most}") as caught:
-        demand_precision(asked, found)
-    assert all(f"{count} of {sum(found.values())} in {kind}" in str(caught.value) for kind, count in found.items())
-    assert "nothing was published" in caught.value.hint
+def test_half_of_what_was_quantised_must_be_found(found, share, refused):
+    if refused:
+        with pytest.raises(ToolError):
+            doubt("int8", found, share, quantised=True)
+    else:
+        assert doubt("int8", found, share, quantised=True) == ""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from services.core.errors import RepositoryError, ToolError
 def run(tmp_path):
     """Run a shell script as the program, with its log in the temporary folder."""
 
-    def run(script: str, *, timeout: float = 30, **options: str) -> str:
+    def run(script: str, *, timeout: float = 30, **options: Any) -> str:
         return process.run(
             ["sh", "-c", script], log_file=tmp_path / "logs" / "tool.log", timeout_seconds=timeout, what="the tool runs", **options
         )
@@ -54,6 +55,13 @@ def test_the_script_beside_the_log_runs_the_same_command_again(run, tmp_path):
 def test_no_shell_reads_the_arguments(tmp_path):
     text = process.run(["echo", "$HOME; touch x", "a  b"], log_file=tmp_path / "echo.log", timeout_seconds=9, what="echo")
     assert text.splitlines()[1] == "$HOME; touch x a  b"
+
+
+def test_variables_are_set_and_told_in_the_command_that_repeats_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEPT", "yes")
+    text = run('echo "$ADDED $KEPT"', environment={"ADDED": "a b"})
+    assert text == "$ env 'ADDED=a b' sh -c 'echo \"$ADDED $KEPT\"'\na b yes\n"
+    assert subprocess.run([tmp_path / "logs" / "tool.sh"], capture_output=True, text=True, check=False).stdout == "a b yes\n"
 
 
 def test_a_failure_tells_exit_code_last_lines_and_how_to_repeat_it(run, tmp_path):
@@ -98,6 +106,7 @@ def test_interrupting_the_builder_ends_what_it_started(start_python, tmp_path, n
     code = """
 import sys
 from pathlib import Path
+from typing import Any
 from services.builder import process
 from services.core import log, stage
 log.set_up("builder")

@@ -1,25 +1,33 @@
-"""A model card for the client's tests."""
+"""A card, Triton's two protocols, and settings that lead to them."""
+
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.core.card import Golden, ModelCard, Onnx, Preprocessing, Source, Tensor
+from services.core.card import ModelCard
+from services.core.settings import ClientSettings
+from tests.unit.client.servers import Server, grpc_triton, http_triton
 
 
 @pytest.fixture
-def card() -> ModelCard:
-    return ModelCard(
-        name="tiny",
-        source=Source(model="tiny", weights="random", weights_sha256="0"),
-        onnx=Onnx(sha256="0", opset=17, producer="test"),
-        inputs=(Tensor(name="images", dtype="UINT8", shape=(-1, 8, 8, 3)),),
-        outputs=(Tensor(name="scores", dtype="FP32", shape=(-1, 4)),),
-        preprocessing=Preprocessing(
-            resize=8, crop=8, interpolation="bilinear", layout="NHWC", mean=(0, 0, 0), std=(1, 1, 1), normalised_in_graph=True
-        ),
-        scores="probabilities",
-        labels=4,
-        labels_sha256="0" * 64,
-        golden=Golden(count=2, sha256="0", made_from="noise"),
-        fingerprint="0",
-        created_by={},
-    )
+def card(make_card) -> ModelCard:
+    return make_card()
+
+
+@pytest.fixture(params=["http", "grpc"])
+def triton(request) -> Iterator[Server]:
+    """Triton's two protocols, one after the other."""
+    with http_triton() if request.param == "http" else grpc_triton() as server:
+        yield server
+
+
+@pytest.fixture
+def settings_for() -> Callable[..., ClientSettings]:
+    """Settings that ask a port of this machine."""
+
+    def make(protocol: str, port: int, **changes: object) -> ClientSettings:
+        address = f"127.0.0.1:{port}"
+        asked = {"protocol": protocol, "triton_url": address, "triton_grpc_url": address, "wait_seconds": 0.5}
+        return ClientSettings.model_validate(asked | changes)
+
+    return make

@@ -6,7 +6,7 @@ import pytest
 
 from services.client.report import Result, json_line, table, verify_text
 from services.client.served import Class
-from services.core.record import Accuracy
+from services.numerics.agreement import Agreement
 
 RESULT = Result("coffee.jpg", "tiny", 3, [Class(967, "espresso", 0.951), Class(968, "cup", 0.015), Class(7, "", 0.0)])
 
@@ -58,8 +58,8 @@ def test_json_line_for_programs():
     }
 
 
-def accuracy(error: float) -> Accuracy:
-    return Accuracy(
+def agreement(error: float) -> Agreement:
+    return Agreement(
         samples=5,
         top1_agreement=0.8,
         max_error=error,
@@ -71,9 +71,9 @@ def accuracy(error: float) -> Accuracy:
 
 
 def test_agreement_for_people_and_for_programs():
-    text = verify_text("tiny", 3, accuracy(0.01), passed=False, as_json=False)
+    text = verify_text("tiny", 3, agreement(0.01), as_json=False)
     assert "DISAGREES" in text
     assert "80.0%   at least 100.0%" in text
     assert "0.01   at most 0.001" in text
-    document = json.loads(verify_text("tiny", 3, accuracy(float("nan")), passed=False, as_json=True))
+    document = json.loads(verify_text("tiny", 3, agreement(float("inf")), as_json=True))
     assert (document["passed"], document["samples"], document["max_error"]) == (False, 5, None)

@@ -26,3 +26,12 @@ def test_a_stage_that_is_no_script_is_started_by_up(monkeypatch):
     monkeypatch.setenv("LAUNCHER", "local")
     assert hints.command("exporter", "--force") == "scripts/up"
     assert hints.command("client", "photo.jpg") == "scripts/classify photo.jpg"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "contained", "expected"), [("local", True, False), ("cpu", True, True), ("", True, True), ("", False, False)]
+)
+def test_a_local_process_in_a_container_is_not_isolated_from_its_user(monkeypatch, launcher, contained, expected):
+    monkeypatch.setenv("LAUNCHER", launcher)
+    monkeypatch.setattr(hints, "in_container", lambda: contained)
+    assert hints.isolated() is expected

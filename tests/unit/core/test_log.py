@@ -27,3 +27,13 @@ def test_json_is_one_object_a_line_also_with_a_traceback(run_python):
     assert [(entry["level"], entry["message"]) for entry in entries] == [("debug", "detail"), ("info", "built 3"), ("error", "broken")]
     assert {(entry["stage"], entry["model"]) for entry in entries} == {("builder", "tiny")}
     assert "ZeroDivisionError" in entries[2]["traceback"]
+
+
+def test_escape_sequences_do_not_reach_the_terminal(run_python):
+    code = r"""
+import logging
+from services.core import log
+log.set_up("client")
+logging.getLogger("a").error("%s", "a\x1b]0;title\x07.jpg: HTTP 404 \x9b31m\u202e\u2028 Caf\xe9\u202f1\n second line")
+"""
+    assert run_python(code).stderr == "[client] a?]0;title?.jpg: HTTP 404 ?31m?? Caf\xe9\u202f1\n second line\n"

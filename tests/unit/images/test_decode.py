@@ -57,6 +57,7 @@ def test_every_mode_becomes_rgb(data, expected):
 
 def test_cmyk_jpeg_keeps_its_colour():
     pixel = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)).getpixel((8, 8))
+    assert pixel is not None
     assert np.abs(np.subtract(pixel, RED)).max() < 8
 
 
@@ -134,8 +135,15 @@ def test_decompression_bomb_is_an_error(side):
 
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(ImageError, match="too many pixels"):
+    with pytest.raises(ImageError, match=rf"bomb\.png: found {side} x {side} pixels, expected at most 89478485 .*MAX_PIXELS"):
         decode(bomb, "bomb.png")
+
+
+def test_the_limit_of_pixels_can_be_lowered_and_raised():
+    picture = encoded(Image.new("1", (300, 200)))
+    with pytest.raises(ImageError, match="found 300 x 200 pixels, expected at most 59999"):
+        decode(picture, max_pixels=59_999)
+    assert decode(picture, max_pixels=60_000).size == (300, 200)
 
 
 def test_files_are_named_by_their_path(tmp_path):

@@ -1,5 +1,7 @@
 """Pixel for pixel what torchvision's ``Resize(int)`` and ``CenterCrop`` give; the numbers were made with torchvision 0.28 itself."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 def recipe(**changes) -> Preprocessing:
-    fields = {"resize": 32, "crop": 24, "interpolation": "bilinear", "layout": "NHWC", "normalised_in_graph": True}
+    fields: dict[str, Any] = {"resize": 32, "crop": 24, "interpolation": "bilinear", "layout": "NHWC", "normalised_in_graph": True}
     return Preprocessing(**(fields | {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)} | changes))
 
 

@@ -1,17 +1,12 @@
 """What the tests of the simulators share: small graphs, and the result of a simulated trtexec."""
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
-
-HOME = Path(__file__).parents[2] / "docker" / "simulator"
-sys.path.insert(0, str(HOME))
 
 SHAPES = ("--minShapes=images:1x8x8x3", "--optShapes=images:2x8x8x3", "--maxShapes=images:4x8x8x3")
 
@@ -26,7 +21,10 @@ class Result:
 Trtexec = Callable[..., Result]
 
 
-def model(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, list]], outputs: dict[str, tuple[int, list]], **weights: np.ndarray):
+Tensors = Mapping[str, tuple[int, Sequence[int | str] | None]]
+
+
+def model(nodes: list[onnx.NodeProto], inputs: Tensors, outputs: Tensors, **weights: np.ndarray) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -40,7 +38,7 @@ def model(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, list]], outp
 
 def classifier(kind: int = T.FLOAT) -> onnx.ModelProto:
     """Pixels to four scores, computed in FP32 or FP16."""
-    dtype = {T.FLOAT: np.float32, T.FLOAT16: np.float16}[kind]
+    dtype = np.float16 if kind == T.FLOAT16 else np.float32
     nodes = [
         helper.make_node("Cast", ["images"], ["c"], to=kind, name="cast"),
         helper.make_node("Transpose", ["c"], ["t"], perm=[0, 3, 1, 2], name="transpose"),
@@ -50,8 +48,7 @@ def classifier(kind: int = T.FLOAT) -> onnx.ModelProto:
         helper.make_node("Cast", ["f"], ["scores"], to=T.FLOAT, name="out"),
     ]
     weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(dtype)
-    inputs, outputs = {"images": (T.UINT8, ["batch", 8, 8, 3])}, {"scores": (T.FLOAT, ["batch", 4])}
-    return model(nodes, inputs, outputs, w=weights, b=np.zeros(4, dtype))
+    return model(nodes, {"images": (T.UINT8, ["batch", 8, 8, 3])}, {"scores": (T.FLOAT, ["batch", 4])}, w=weights, b=np.zeros(4, dtype))
 
 
 def quantised() -> onnx.ModelProto:
@@ -63,5 +60,5 @@ def quantised() -> onnx.ModelProto:
         helper.make_node("Conv", ["d", "wd"], ["y"], name="conv"),
     ]
     weights = np.random.default_rng(0).integers(-127, 127, (4, 3, 3, 3)).astype(np.int8)
-    scale = {"s": np.array(0.02, np.float32), "z": np.array(0, np.int8), "w": weights}
+    scale: dict[str, np.ndarray] = {"s": np.array(0.02, np.float32), "z": np.array(0, np.int8), "w": weights}
     return model(nodes, {"x": (T.FLOAT, ["n", 3, 8, 8])}, {"y": (T.FLOAT, ["n", 4, 6, 6])}, **scale)

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto as T
 
-from tests.unit.simulator.simulated import HOME, SHAPES, Trtexec, classifier, quantised
+from tests.conftest import ROOT
+from tests.unit.simulator.simulated import SHAPES, Trtexec, classifier, quantised
 
 V10, V11, V112 = "10.16.1.11", "11.1.0.106", "11.2.1.2"
 
@@ -245,10 +246,10 @@ def test_wrong_answers_are_wrong_once_and_for_all(trtexec: Trtexec, plan: Path, 
 def test_crash_and_hang(onnx_file: Path, tmp_path: Path) -> None:
     plan = tmp_path / "x.plan"
     command = [sys.executable, "-m", "simulator.trtexec", f"--onnx={onnx_file}", *SHAPES, f"--saveEngine={plan}", "--skipInference"]
-    environment = os.environ | {"PYTHONPATH": str(HOME), "SIMULATOR_MISBEHAVE": "crash"}
-    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -signal.SIGSEGV
+    environment = os.environ | {"SIMULATOR_MISBEHAVE": "crash"}
+    assert subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False).returncode == -signal.SIGSEGV
     assert plan.stat().st_size > 0
     plan.unlink()
     with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run(command, env=environment | {"SIMULATOR_MISBEHAVE": "hang"}, capture_output=True, check=False, timeout=2)
+        subprocess.run(command, env=environment | {"SIMULATOR_MISBEHAVE": "hang"}, cwd=ROOT, capture_output=True, check=False, timeout=2)
     assert not plan.exists()

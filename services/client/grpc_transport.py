@@ -1,0 +1,86 @@
+"""Triton over gRPC (KServe v2), by tritonclient."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+# Read when gRPC is imported: its own lines about a failed handshake say less than the error below.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from services.client.address import Address
+from services.client.diagnosis import not_triton, unreachable, untrusted
+from services.client.protocol import SERVER_LOG_HINT, Answer, BusyError, Question, is_overload
+from services.core.errors import ServerError
+
+_CHANNEL = [
+    ("grpc.max_send_message_length", triton.MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.max_receive_message_length", triton.MAX_GRPC_MESSAGE_SIZE),
+    # By default gRPC waits up to two minutes between attempts, long after the server has come up.
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+_NOT_HTTP2 = "Failed parsing HTTP/2"
+"""How gRPC begins its message about something else on the port."""
+
+
+class GrpcTransport:
+    """See ``protocol.Transport``."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.where = str(address)
+        self._address = address
+        self._timeout = timeout
+        self._client = triton.InferenceServerClient(address.target, ssl=address.tls, channel_args=_CHANNEL)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def models(self) -> list[str]:
+        """See ``protocol.Transport``."""
+        with self._errors():
+            return sorted({model.name for model in self._client.get_inference_statistics(client_timeout=self._timeout).model_stats})
+
+    def is_ready(self, model: str) -> bool:
+        """See ``protocol.Transport``."""
+        with self._errors():
+            return bool(self._client.is_model_ready(model, client_timeout=self._timeout))
+
+    def config(self, model: str) -> dict[str, Any]:
+        """See ``protocol.Transport``."""
+        with self._errors():
+            return dict(self._client.get_model_config(model, as_json=True, client_timeout=self._timeout)["config"])
+
+    def infer(self, question: Question) -> Answer:
+        """See ``protocol.Transport``."""
+        tensor = triton.InferInput(question.input_name, question.batch.shape, question.input_type)
+        tensor.set_data_from_numpy(question.batch)
+        output = triton.InferRequestedOutput(question.output_name, class_count=question.classes)
+        with self._errors():
+            result = self._client.infer(question.model, [tensor], outputs=[output], client_timeout=self._timeout)
+            return Answer(int(result.get_response().model_version), result.as_numpy(question.output_name))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            status = (error.status() or "").removeprefix("StatusCode.")
+            raise self._refusal(error.message() or "", status) from None
+
+    def _refusal(self, message: str, status: str) -> ServerError:
+        if _NOT_HTTP2 in message:
+            return not_triton(self._address, "it does not speak gRPC")
+        if "CERTIFICATE_VERIFY_FAILED" in message:
+            return untrusted(self._address)
+        if status == "UNAVAILABLE":
+            busy = BusyError(f"{self.where} refuses ({status}): {message}")
+            return busy if is_overload(message) else unreachable(self._address, message)
+        if status == "DEADLINE_EXCEEDED":
+            return unreachable(self._address, f"no answer within {self._timeout:g} s")
+        if status == "UNIMPLEMENTED":
+            return not_triton(self._address, "it does not know Triton's gRPC service")
+        return ServerError(f"{self.where} refuses ({status}): {message}", hint=SERVER_LOG_HINT)

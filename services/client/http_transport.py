@@ -1,0 +1,99 @@
+"""Triton over HTTP (KServe v2), by tritonclient."""
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Any
+
+import gevent.hub  # type: ignore[import-untyped]
+import tritonclient.http as triton
+from geventhttpclient.response import HTTPConnectionClosed
+from tritonclient.utils import InferenceServerException
+
+from services.client.address import Address
+from services.client.diagnosis import not_triton, unreachable, untrusted
+from services.client.protocol import CONNECT_SECONDS, SERVER_LOG_HINT, Answer, BusyError, Question
+from services.core.errors import ServerError
+
+_GATEWAY = ("502", "503", "504")
+_NOT_JSON = "an exception occurred in the client while decoding the response"
+"""How tritonclient begins its message about an error reply that is not Triton's JSON."""
+
+# Ctrl-C during a request is not an error of the event loop, which would print a traceback.
+gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, KeyboardInterrupt)
+
+
+class HttpTransport:
+    """See ``protocol.Transport``."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.where = str(address)
+        self._address = address
+        self._timeout = timeout
+        self._client = triton.InferenceServerClient(
+            address.target,
+            connection_timeout=min(timeout, CONNECT_SECONDS),
+            network_timeout=timeout,
+            ssl=address.tls,
+        )
+
+    def close(self) -> None:
+        """Close the connections; an idle one would delay the server's own end."""
+        self._client.close()
+
+    def models(self) -> list[str]:
+        """See ``protocol.Transport``."""
+        with self._errors():
+            self._demand_triton()
+            return sorted({model["name"] for model in self._client.get_inference_statistics()["model_stats"]})
+
+    def is_ready(self, model: str) -> bool:
+        """See ``protocol.Transport``."""
+        with self._errors():
+            self._demand_triton()
+            return bool(self._client.is_model_ready(model))
+
+    def config(self, model: str) -> dict[str, Any]:
+        """See ``protocol.Transport``."""
+        with self._errors():
+            return dict(self._client.get_model_config(model))
+
+    def infer(self, question: Question) -> Answer:
+        """See ``protocol.Transport``."""
+        tensor = triton.InferInput(question.input_name, question.batch.shape, question.input_type)
+        tensor.set_data_from_numpy(question.batch)
+        output = triton.InferRequestedOutput(question.output_name, class_count=question.classes)
+        with self._errors():
+            result = self._client.infer(question.model, [tensor], outputs=[output])
+            return Answer(int(result.get_response()["model_version"]), result.as_numpy(question.output_name))
+
+    def _demand_triton(self) -> None:
+        """Triton's own metrics port says 200 to anything, and so may a stranger's web server."""
+        if "extensions" not in self._client.get_server_metadata():
+            raise not_triton(self._address, "its answer is not Triton's")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            raise self._refusal(error.message(), error.status() or "") from None
+        except TimeoutError:
+            raise unreachable(self._address, f"no answer within {self._timeout:g} s") from None
+        except HTTPConnectionClosed:
+            raise unreachable(self._address, "it closed the connection") from None
+        except ssl.SSLCertVerificationError:  # a ValueError and an OSError, too
+            raise untrusted(self._address) from None
+        except (HTTPException, ValueError, KeyError, TypeError):  # what parsing a stranger's answer ends in
+            raise not_triton(self._address, "it does not speak Triton's HTTP protocol") from None
+        except OSError as error:
+            raise unreachable(self._address, error.strerror or str(error)) from None
+
+    def _refusal(self, message: str, status: str) -> ServerError:
+        if message.startswith(_NOT_JSON):
+            if status in _GATEWAY:
+                return unreachable(self._address, f"a gateway says HTTP {status}")
+            return not_triton(self._address, f"it answers HTTP {status}, but not in Triton's format")
+        refused = f"{self.where} refuses (HTTP {status}): {message}"
+        return BusyError(refused) if status == "503" else ServerError(refused, hint=SERVER_LOG_HINT)

@@ -1,0 +1,24 @@
+"""The names of files in a published model's folder, and which version it serves. Standard library only."""
+
+import re
+
+from services.core.errors import ContractError
+from services.core.hints import command
+
+CONFIG = "config.pbtxt"
+CARD = "card.json"
+RECORD = "build.json"
+GOLDEN = "golden.npz"
+LABELS = "labels.txt"
+
+
+def live_version(config: str) -> int:
+    """The version that a ``config.pbtxt`` serves: ``version_policy { specific { versions: N } }``.
+
+    Raises:
+        ContractError: it names none.
+    """
+    found = re.search(r"\bversions\s*:\s*\[?\s*(\d+)", config)
+    if not found:
+        raise ContractError(f"{CONFIG} names no version", hint=f"serve a good version again: {command('builder', 'rollback')}")
+    return int(found[1])

@@ -1,0 +1,109 @@
+"""The virtual environment grows by what it lacks, and what runs in it goes on. Its Python is a stand-in that notes what it is asked."""
+
+import shutil
+import subprocess
+
+import pytest
+
+PYTHON = """#!/bin/sh
+case "$1" in
+  -c) echo 3.11 ;;
+  *) echo "$*" >>asked ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path, root):
+    for name in ("scripts", "requirements"):
+        shutil.copytree(root / name, tmp_path / name)
+    (tmp_path / ".stack").mkdir()
+    server = tmp_path / "elsewhere/lib/python3.11/site-packages/pytriton/tritonserver"
+    for folder in (tmp_path / "bin", tmp_path / "elsewhere/bin", server / "backends/python", server / "python_backend_stubs/3.11"):
+        folder.mkdir(parents=True)
+    (tmp_path / ".venv").symlink_to("elsewhere")
+    stand_ins = {
+        "bin/good": PYTHON,
+        "elsewhere/bin/python": PYTHON,
+        "bin/ldconfig": "#!/bin/sh\necho libpython3.11.so.1.0\n",
+        "bin/python3.11": '#!/bin/sh\n[ "$1" = -c ] || { echo "$*" >>asked; cp bin/good .venv/bin/python; }\n',
+    }
+    for name, text in stand_ins.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (server / "python_backend_stubs/3.11/triton_python_backend_stub").write_text("the one for 3.11")
+    return tmp_path
+
+
+@pytest.fixture
+def make(clone):
+    """Make an environment, and return what Python was asked to do for it."""
+
+    def make(name):
+        code = 'source scripts/common.sh; PATH=$PWD/bin:$PATH; source scripts/environment.sh; make_environment "$1"'
+        done = subprocess.run(["bash", "-c", code, "bash", name], cwd=clone, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stderr
+        asked = clone / "asked"
+        lines = asked.read_text().splitlines() if asked.exists() else []
+        asked.unlink(missing_ok=True)
+        return lines
+
+    return make
+
+
+def install(lock):
+    return f"-m pip install --no-deps --requirement requirements/{lock}.lock"
+
+
+def torch(lock):
+    return f"-m pip install --constraint requirements/{lock}.lock torch torchvision"
+
+
+def test_each_is_made_once_and_the_largest_holds_the_others(make):
+    assert make("dev") == [install("dev")]
+    assert make("dev") == []
+    assert make("local") == [torch("local"), install("local")]
+    assert make("test") == [torch("test"), install("test")]
+    assert make("dev") == make("local") == make("test") == []
+
+
+def test_the_largest_first_leaves_nothing_to_do(make):
+    make("test")
+    assert make("dev") == make("local") == []
+
+
+def test_a_changed_lock_file_is_installed_into_what_is_there(make, clone):
+    make("test")
+    with (clone / "requirements" / "test.lock").open("a") as lock:
+        lock.write("wheel==1.0\n")
+    assert make("test") == [torch("test"), install("test")]
+
+
+def test_a_server_that_runs_keeps_its_stub(make, clone):
+    (stub,) = clone.glob("elsewhere/lib/*/site-packages/pytriton/tritonserver/backends/python")
+    stub /= "triton_python_backend_stub"
+    shutil.copy("/bin/sleep", stub)
+    with subprocess.Popen([stub, "60"]) as running:
+        try:
+            make("local")
+            assert stub.read_text() == "the one for 3.11"
+            assert running.poll() is None
+        finally:
+            running.kill()
+
+
+def test_a_python_that_is_gone_is_replaced_behind_the_link(make, clone):
+    (clone / "elsewhere/bin/python").write_text("#!/bin/sh\nexit 1\n")
+    assert make("dev") == [f"-m venv --clear {clone}/elsewhere", install("dev")]
+    assert (clone / ".venv").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["check", "test", "lock"])
+def test_help_teaches_and_a_wrong_word_shows_the_usage(root, name):
+    told = subprocess.run([f"scripts/{name}", "--help"], cwd=root, capture_output=True, text=True, timeout=20)
+    assert told.returncode == 0
+    assert f"scripts/{name} " in told.stdout
+    wrong = subprocess.run([f"scripts/{name}", "unti"], cwd=root, capture_output=True, text=True, timeout=20)
+    assert wrong.returncode == 2
+    assert told.stdout in wrong.stderr
+    assert "unti" in wrong.stderr.splitlines()[-2]
