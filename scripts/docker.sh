@@ -55,7 +55,7 @@ docker_up() {
 
   # prepare checks the settings of all stages; the other images take minutes.
   docker_build prepare
-  one_shot prepare
+  one_shot --env DOTENV_KEYS="$(sed -n 's/^ *\(export \)\{0,1\}\([A-Za-z_][A-Za-z0-9_]*\) *=.*/\2/p' .env)" prepare
   docker_build
   local stage
   for stage in exporter builder; do one_shot $stage; done

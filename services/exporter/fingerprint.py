@@ -20,6 +20,14 @@ def export_fingerprint(settings: ExporterSettings, source: Source) -> str:
     Raises:
         SourceError: one of the files cannot be read.
     """
+    try:
+        content = sha256_of(*_files(settings, source))
+    except OSError as error:
+        raise unreadable(error) from None
+    return fingerprint_of({"settings": settings.affecting("export"), "files": content, "revision": REVISION, "versions": tool_versions()})
+
+
+def _files(settings: ExporterSettings, source: Source) -> list[Path]:
     files = images_in(settings.golden_dir)
     files += [Path(settings.labels)] if settings.labels and Path(settings.labels).is_file() else []
     files += [path] if (path := weights_file(settings)) else []
@@ -27,11 +35,7 @@ def export_fingerprint(settings: ExporterSettings, source: Source) -> str:
         files += source.files()
     elif isinstance(source, FactorySource):
         files.append(source.file())
-    try:
-        content = sha256_of(*files)
-    except OSError as error:
-        raise unreadable(error) from None
-    return fingerprint_of({"settings": settings.affecting("export"), "files": content, "revision": REVISION, "versions": tool_versions()})
+    return files
 
 
 def tool_versions() -> dict[str, str]:

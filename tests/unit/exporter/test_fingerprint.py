@@ -131,3 +131,10 @@ def test_a_file_that_may_not_be_read_is_named(settings, make_classifier, tmp_pat
     with as_nobody(), pytest.raises(SourceError, match=r"cannot read .*secret\.onnx: Permission denied") as caught:
         export_fingerprint(made, parse_source(made.model))
     assert "make it readable" in caught.value.hint
+
+
+def test_a_folder_that_may_not_be_entered_is_named(settings, make_classifier, tmp_path, as_nobody):
+    (tmp_path / "secret").mkdir(mode=0)
+    made = settings(make_classifier(), LABELS=tmp_path / "secret" / "labels.txt")
+    with as_nobody(), pytest.raises(SourceError, match=r"cannot read .*labels\.txt: Permission denied"):
+        export_fingerprint(made, parse_source(made.model))

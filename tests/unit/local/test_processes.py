@@ -11,8 +11,8 @@ import pytest
 from services.local import processes
 
 STAGE = """
-import signal, sys, time
-signal.signal(getattr(signal, sys.argv[1]), lambda *_: (print("cleaned up", flush=True), sys.exit(9)))
+import os, signal, sys, time
+signal.signal(getattr(signal, sys.argv[1]), lambda *_: (os.write(1, b"cleaned up"), sys.exit(9)))
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -33,7 +33,7 @@ def test_the_exit_code_is_the_shells(tmp_path, code, expected):
 
 def test_a_sigterm_is_handed_on_and_waited_for(start_python):
     with start_python(RUN, STAGE, "SIGTERM") as process:
-        process.stdout.readline()
+        assert process.stdout.readline()
         process.terminate()
         assert "cleaned up" in process.communicate()[0]
     assert process.returncode == 143
@@ -49,7 +49,8 @@ def test_after_ctrl_c_the_program_has_the_time_to_clean_up(root):
         text=True,
         start_new_session=True,
     ) as process:
-        process.stdout.readline()
+        assert process.stdout
+        assert process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
         assert "cleaned up" in process.communicate()[0]
     assert process.returncode == -signal.SIGINT
@@ -58,7 +59,8 @@ def test_after_ctrl_c_the_program_has_the_time_to_clean_up(root):
 def test_stop_kills_what_does_not_listen():
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
+        assert process.stdout
+        assert process.stdout.readline()
         processes.stop(process.pid, "sleep", seconds=0.1)
         assert process.wait() == -signal.SIGKILL
     processes.stop(process.pid, "sleep", seconds=0.1)
