@@ -32,11 +32,6 @@ def fingerprint_of(inputs: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def source_fingerprint(*packages: Path) -> str:
-    """Hex SHA-256 over the Python sources of the folders: the code of a stage is one of its inputs."""
-    return sha256_of(*(path for package in packages for path in sorted(package.rglob("*.py"))))
-
-
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Turn the errors of a write below ``folder`` into one that says what to do.

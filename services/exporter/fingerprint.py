@@ -5,30 +5,37 @@ from pathlib import Path
 
 from services.core.card import ModelCard
 from services.core.errors import ContractError
-from services.core.files import fingerprint_of, sha256_of, source_fingerprint
+from services.core.files import fingerprint_of, sha256_of
 from services.core.settings import ExporterSettings
-from services.exporter.sources import FactorySource, OnnxSource, Source, weights_file
+from services.exporter.sources import FactorySource, OnnxSource, Source, unreadable, weights_file
 from services.images.find import images_in
+
+REVISION = 1
+"""Of what the exporter does: raise it when the same model is exported otherwise than before; a test holds the graph of this one."""
 
 
 def export_fingerprint(settings: ExporterSettings, source: Source) -> str:
-    """Fingerprint of everything an export depends on: settings, files, code, and versions of the packages it uses."""
+    """Fingerprint of everything an export depends on: settings, files, the exporter's revision, and versions of the packages it uses.
+
+    Raises:
+        SourceError: one of the files cannot be read.
+    """
+    try:
+        content = sha256_of(*_files(settings, source))
+    except OSError as error:
+        raise unreadable(error) from None
+    return fingerprint_of({"settings": settings.affecting("export"), "files": content, "revision": REVISION, "versions": tool_versions()})
+
+
+def _files(settings: ExporterSettings, source: Source) -> list[Path]:
     files = images_in(settings.golden_dir)
     files += [Path(settings.labels)] if settings.labels and Path(settings.labels).is_file() else []
     files += [path] if (path := weights_file(settings)) else []
     if isinstance(source, OnnxSource):
-        files += [source.path, *sorted(source.path.parent.glob(f"{source.path.stem}*data*"))]  # weights may lie in side files
+        files += source.files()
     elif isinstance(source, FactorySource):
         files.append(source.file())
-    here = Path(__file__).resolve().parent
-    return fingerprint_of(
-        {
-            "settings": settings.model_dump(mode="json", exclude={"artifacts_dir", "model_repository_dir", "log_format"}),
-            "files": sha256_of(*files),
-            "code": source_fingerprint(here, here.parent / "core", here.parent / "images"),
-            "versions": tool_versions(),
-        }
-    )
+    return files
 
 
 def tool_versions() -> dict[str, str]:

@@ -19,11 +19,17 @@ log = logging.getLogger(__name__)
 def golden_views(folder: Path, count: int, max_pixels: int) -> tuple[list[Image.Image], str]:
     """Pictures for the golden set: photographs, then their mirror images and closer crops until there are ``count``.
 
+    Args:
+        folder: GOLDEN_DIR.
+        count: how many pictures to make.
+        max_pixels: of one photograph.
+
     Returns:
         The pictures, and in words what they were made from. Without a photograph they are seeded noise.
 
     Raises:
         SourceError: there is no such folder.
+        ImageError: a photograph cannot be read, or is larger.
     """
     if not folder.is_dir():
         raise SourceError(f"GOLDEN_DIR={folder}: there is no such folder", hint="name a folder of photographs, or an empty one for noise")

@@ -1,13 +1,14 @@
-"""Edits of an FP32 classifier graph: what comes before the network (pixels) and after it (probabilities)."""
+"""Edits of an FP32 classifier graph: what comes before the network (pixels) and after it (the kind of scores)."""
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 BATCH = "batch"
 PIXEL_INPUT = "images"
 FLOAT_INPUT = "input"
 SCORES = "scores"
+_PASS_ON = frozenset({"Identity", "Flatten", "Reshape", "Squeeze"})
 
 
 def with_names(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -15,6 +16,14 @@ def with_names(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     _rename(graph, graph.input[0].name, FLOAT_INPUT)
     _rename(graph, graph.output[0].name, SCORES)
+    return model
+
+
+def with_dynamic_ends(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare the first dimension of input and output as the batch, and forget inferred shapes, which may hold another."""
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    del model.graph.value_info[:]
     return model
 
 
@@ -49,33 +58,46 @@ def with_pixel_input(model: onnx.ModelProto, mean: tuple[float, ...], std: tuple
     return model
 
 
-def ends_in_softmax(model: onnx.ModelProto) -> bool:
-    """Whether the output is made by a Softmax."""
-    output = model.graph.output[0].name
-    return any(node.op_type == "Softmax" and output in node.output for node in model.graph.node)
+def last_operator(model: onnx.ModelProto) -> str:
+    """The operator that makes the values of the output, seen through nodes that only pass them on; empty where there is none."""
+    return node.op_type if (node := _last_node(model)) else ""
 
 
-def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Append a Softmax over the classes."""
-    graph = model.graph
-    _rename(graph, SCORES, "logits")
-    graph.node.append(helper.make_node("Softmax", ["logits"], [SCORES], name="postprocess_softmax", axis=1))
-    graph.output[0].name = SCORES
+def without_last_operator(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take the node that ``last_operator`` names away: what it read is passed on instead."""
+    if node := _last_node(model):
+        node.CopyFrom(helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
     return model
 
 
-def with_logits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Take the final Softmax away, if there is one."""
-    if not ends_in_softmax(model):
-        return model
-    graph = model.graph
-    softmax = next(node for node in graph.node if node.op_type == "Softmax" and SCORES in node.output)
-    _rename(graph, SCORES, "probabilities")
-    logits = softmax.input[0]
-    graph.node.remove(softmax)
-    _rename(graph, logits, SCORES)
-    graph.output[0].name = SCORES
+def with_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Append a Softmax over the classes to a graph whose output is named ``scores``."""
+    _rename(model.graph, SCORES, "logits")
+    model.graph.node.append(helper.make_node("Softmax", ["logits"], [SCORES], name="postprocess_softmax", axis=1))
+    model.graph.output[0].name = SCORES
     return model
+
+
+def with_two_columns(model: onnx.ModelProto, factors: tuple[float, float], terms: tuple[float, float]) -> onnx.ModelProto:
+    """Turn ``scores`` ``[N,1]`` into ``[N,2]``: the one score times each factor, plus each term."""
+    graph = model.graph
+    _rename(graph, SCORES, "single")
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array([values], np.float32), name)
+        for name, values in (("postprocess_factors", factors), ("postprocess_terms", terms))
+    )
+    graph.node.append(helper.make_node("Mul", ["single", "postprocess_factors"], ["scaled"], name="postprocess_mul"))
+    graph.node.append(helper.make_node("Add", ["scaled", "postprocess_terms"], [SCORES], name="postprocess_add"))
+    graph.output[0].CopyFrom(helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, [BATCH, 2]))
+    return model
+
+
+def _last_node(model: onnx.ModelProto) -> NodeProto | None:
+    made = {name: node for node in model.graph.node for name in node.output}
+    node = made.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _PASS_ON:
+        node = made.get(node.input[0])
+    return node
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

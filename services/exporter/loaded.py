@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -53,11 +52,6 @@ def preprocessing_from(settings: ExporterSettings, own: Preprocessing) -> Prepro
     if "crop" in update and "resize" not in update:
         update["resize"] = max(update["crop"], round(own.resize * update["crop"] / own.crop))
     return Preprocessing.model_validate(own.model_dump() | update)
-
-
-def are_probabilities(scores: Array) -> bool:
-    """Whether scores ``[N,classes]`` are shares of 1, as after a softmax."""
-    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
 
 
 def generic_labels(count: int) -> tuple[str, ...]:

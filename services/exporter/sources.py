@@ -1,6 +1,9 @@
 """Where model, weights and labels come from, read off the settings without importing the model."""
 
+import errno
+import glob
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,10 @@ class OnnxSource:
 
     path: Path
 
+    def files(self) -> list[Path]:
+        """The file and those beside it that may hold its weights (``net.onnx.data``, ``net_data.bin``)."""
+        return [self.path, *sorted(path for path in self.path.parent.glob(f"{glob.escape(self.path.stem)}*data*") if path != self.path)]
+
 
 @dataclass(frozen=True)
 class FactorySource:
@@ -45,9 +52,14 @@ class FactorySource:
         if spec is None or spec.origin is None:
             raise SourceError(
                 f"MODEL=py:{self.module}:{self.function}: there is no Python module {self.module}",
-                hint="put it in the folder models/ (it is on the Python path), or install it in the exporter's environment",
+                hint=f"put it in the folder models/ (it is on the Python path); for a package of PyPI set {packages_setting(self.module)}",
             )
         return Path(spec.origin)
+
+
+def packages_setting(module: str) -> str:
+    """The setting that installs the package of a module beside the exporter."""
+    return f"PIP_PACKAGES={module.partition('.')[0]}"
 
 
 Source = TorchvisionSource | OnnxSource | FactorySource
@@ -58,15 +70,11 @@ def parse_source(model: str) -> Source:
 
     Raises:
         SettingsError: ``py:`` without a module and a function.
-        SourceError: the ONNX file does not exist.
+        SourceError: the ONNX file does not exist, or cannot be read.
     """
     if model.startswith(ONNX_PREFIX):
         path = Path(model.removeprefix(ONNX_PREFIX))
-        if not path.is_file():
-            raise SourceError(
-                f"MODEL={model}: there is no file {path}",
-                hint="in Docker, put it in the folder models/ and write onnx:/models/<file>.onnx",
-            )
+        _demand_file(path, f"MODEL={model}", "in Docker, put it in the folder models/ and write onnx:/models/<file>.onnx")
         return OnnxSource(path)
     if model.startswith(FACTORY_PREFIX):
         module, _, function = model.removeprefix(FACTORY_PREFIX).partition(":")
@@ -80,27 +88,42 @@ def weights_file(settings: ExporterSettings) -> Path | None:
     """The file that WEIGHTS names, or None for ``default`` and ``random``.
 
     Raises:
-        SourceError: there is no such file.
+        SourceError: there is no such file, or it cannot be read.
     """
     if settings.weights in ("default", "random"):
         return None
     path = Path(settings.weights)
-    if not path.is_file():
-        raise SourceError(
-            f"WEIGHTS={settings.weights}: there is no such file",
-            hint="write default, random, or the path of a state_dict file; in Docker /models/<file>, from the folder models/",
-        )
+    _demand_file(
+        path,
+        f"WEIGHTS={settings.weights}",
+        "write default, random, or the path of a state_dict file; in Docker /models/<file>, from the folder models/",
+    )
     return path
 
 
+def _demand_file(path: Path, setting: str, hint: str) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except PermissionError as error:
+        raise unreadable(error) from None
+    except OSError as error:
+        raise SourceError(f"{setting}: {'there is no such file' if error.errno == errno.ENOENT else error.strerror}", hint=hint) from None
+
+
+def unreadable(error: OSError) -> SourceError:
+    """The error for a file that is there and cannot be read."""
+    return SourceError(f"cannot read {error.filename}: {error.strerror}", hint=f"make it readable for uid {os.getuid()}: chmod a+r")
+
+
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names, one a line; CRLF is accepted.
+    """Class names, one a line; CRLF and a byte order mark are accepted.
 
     Raises:
-        SourceError: the file is missing, empty, or no text.
+        SourceError: the file is missing, cannot be read, is empty, or no text.
     """
     try:
-        labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        labels = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"LABELS={path}: {error}", hint="expected a UTF-8 text file with one class name a line") from None
     if not labels or not all(labels):

@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 RUN_BATCH = 32
 """Rows to run at a time where nobody says more or fewer: memory stays small."""
-_ERRORS_ONLY = 3
+_FATAL = 4  # errors come as exceptions, and need not be printed too
 
 
 class Optimise(IntEnum):
@@ -37,7 +37,7 @@ def session(
     optimise: Optimise = Optimise.ALL,
     save_to: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Make a session that runs on the CPU and logs errors alone.
+    """Make a session that runs on the CPU and prints nothing.
 
     Args:
         model: a file, the bytes of one, or a model in memory of less than 2 GiB; only a file's weights may lie beside it.
@@ -49,7 +49,7 @@ def session(
         Exception: ONNX Runtime's errors have no base of their own; ``reason`` puts one into a line.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel(optimise.value)
     if save_to is not None:

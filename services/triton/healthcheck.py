@@ -22,17 +22,23 @@ def verdict_file(environ: Mapping[str, str]) -> Path:
     return Path(tempfile.gettempdir()) / f"triton-verdict-{environ.get('HTTP_PORT') or 8000}.json"
 
 
+def verdict(file: Path) -> tuple[bool, str]:
+    """Whether the server is healthy, and why."""
+    try:
+        found = json.loads(file.read_text())
+        healthy, message, age = bool(found["healthy"]), str(found["message"]), time.time() - found["time"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False, "the server's launcher has not asked it anything yet"
+    if age > _STALE_SECONDS:
+        return False, f"the server's launcher has not reported for {age:.0f} s"
+    return healthy, message
+
+
 def main() -> int:
     """Print the verdict."""
-    try:
-        verdict = json.loads(verdict_file(os.environ).read_text())
-    except (OSError, ValueError):
-        verdict = {"healthy": False, "message": "the server's launcher has not asked it anything yet", "time": time.time()}
-    age = time.time() - verdict["time"]
-    if age > _STALE_SECONDS:
-        verdict = {"healthy": False, "message": f"the server's launcher has not reported for {age:.0f} s"}
-    sys.stdout.write(f"{'healthy' if verdict['healthy'] else 'unhealthy'}: {verdict['message']}\n")
-    return 0 if verdict["healthy"] else 1
+    healthy, message = verdict(verdict_file(os.environ))
+    sys.stdout.write(f"{'healthy' if healthy else 'unhealthy'}: {message}\n")
+    return 0 if healthy else 1
 
 
 if __name__ == "__main__":

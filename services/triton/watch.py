@@ -85,9 +85,14 @@ class Watcher:
         except (Unhealthy, StackError, OSError, http.client.HTTPException, KeyError, ValueError) as error:
             number, problem = 0, str(error) or type(error).__name__
         self.failures = self.failures + 1 if problem and self._proven else 0
-        told = problem or f"{self._folder.name} version {number} gives the known answers"
-        write_atomically(self._verdict, json.dumps({"healthy": not problem, "message": told, "time": time.time()}))
+        self._report(not problem, problem or f"{self._folder.name} version {number} gives the known answers")
         return problem
+
+    def _report(self, healthy: bool, message: str) -> None:
+        try:
+            write_atomically(self._verdict, json.dumps({"healthy": healthy, "message": message, "time": time.time()}))
+        except (StackError, OSError) as error:  # the health check will miss it; the server goes on
+            log.warning("the verdict is lost: %s", error)
 
     def _ask(self) -> int:
         """One turn's question; returns the version that was asked."""

@@ -20,14 +20,14 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """A tiny classifier of a Python factory, exported: quick to build, for tests of versions and faults."""
+    """A tiny classifier of a Python factory, exported: quick to build in any precision, for tests of versions and faults."""
     stack = Stack(tmp_path_factory.mktemp("tiny_export"), MODEL="py:tiny_factory:tiny", CROP="32", RESIZE="32")
     (stack.folder / "tiny_factory.py").write_text(
         "import torch\n"
         "def tiny():\n"
         "    torch.manual_seed(1)\n"
-        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4),\n"
-        "                               torch.nn.Flatten(), torch.nn.Linear(128, 10))\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3, 1, 1),\n"
+        "                               torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(512, 10))\n"
     )
     stack.run("exporter")
     return stack

@@ -1,8 +1,9 @@
 """The TensorRT path without a GPU: real builder, real config, real Triton.
 
-Simulators are trtexec, nvidia-smi, the engine below polygraphy, and the server's tensorrt backend: simulator.
+Simulators are trtexec, nvidia-smi, the tensorrt module below Polygraphy, and the server's tensorrt backend: simulator/.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -39,12 +40,12 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def gpu(tiny_export: Stack, tmp_path: Path, backends: Path) -> Iterator[Stack]:
+@contextlib.contextmanager
+def simulated_gpu(export: Stack, folder: Path, backends: Path) -> Iterator[Stack]:
     """The tiny classifier on a simulated GPU machine; INSTANCE_KIND is the one setting that differs from a real one."""
-    settings = {key: tiny_export.settings[key] for key in ("MODEL", "CROP", "RESIZE")}
+    settings = {key: export.settings[key] for key in ("MODEL", "CROP", "RESIZE")}
     stack = SimulatedGpu(
-        tmp_path,
+        folder,
         ACCELERATOR="tensorrt",
         INSTANCE_KIND="KIND_CPU",
         SIMULATOR_TENSORRT=VERSIONS[-1],
@@ -52,13 +53,29 @@ def gpu(tiny_export: Stack, tmp_path: Path, backends: Path) -> Iterator[Stack]:
         BACKEND_DIRECTORY=str(backends),
         **settings,
     )
-    shutil.copytree(tiny_export.settings["ARTIFACTS_DIR"], tmp_path / "artifacts")
+    shutil.copytree(export.settings["ARTIFACTS_DIR"], folder / "artifacts")
     stack.settings["PATH"] = os.pathsep.join([str(SIMULATOR / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
     stack.settings["PYTHONPATH"] += f"{os.pathsep}{SIMULATOR / 'python'}"
     try:
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture
+def gpu(tiny_export: Stack, tmp_path: Path, backends: Path) -> Iterator[Stack]:
+    """Such a machine, new."""
+    with simulated_gpu(tiny_export, tmp_path, backends) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def served(tiny_export: Stack, tmp_path_factory: pytest.TempPathFactory, backends: Path) -> Iterator[Stack]:
+    """Such a machine that serves version 1; tests must leave it serving that."""
+    with simulated_gpu(tiny_export, tmp_path_factory.mktemp("served"), backends) as stack:
+        stack.run("builder")
+        stack.serve()
+        yield stack
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -85,6 +102,32 @@ def test_every_precision_is_proven_from_the_layers(gpu: Stack, precision: str) -
     assert json.loads((gpu.model_folder / "1" / "build.json").read_text())["precision"] == precision
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_quantised_engine_that_silently_computes_in_fp32_is_refused(gpu: Stack, precision: str) -> None:
+    done = gpu.run("builder", code=5, PRECISION=precision, SIMULATOR_MISBEHAVE="silent-fp32")
+    assert f"asked {precision}, engine is fp32" in done.stderr
+    assert "fix:" in done.stderr
+    assert not list(gpu.model_folder.glob("[0-9]*"))
+
+
+def test_a_half_engine_whose_listing_says_fp32_is_doubted_and_published(gpu: Stack) -> None:
+    """Strong typing makes it half whatever the listing says."""
+    done = gpu.run("builder", PRECISION="fp16", SIMULATOR_MISBEHAVE="silent-fp32")
+    assert "asked fp16, engine is fp32" in done.stderr
+    record = json.loads((gpu.model_folder / "1" / "build.json").read_text())
+    assert any("asked fp16, engine is fp32" in note for note in record["notes"])
+
+
+def test_of_unlike_gpus_the_first_on_the_bus_is_built_for(gpu: Stack) -> None:
+    """CUDA alone would take the fastest: an engine of the second GPU under the first one's name."""
+    gpu.run("builder", SIMULATOR_GPU="Tesla T4|7.5|580.95.05;NVIDIA L4|8.9|580.95.05;Tesla T4|7.5|580.95.05")
+    version = gpu.model_folder / "1"
+    assert json.loads((version / "build.json").read_text())["hardware"]["device"] == "Tesla T4"
+    assert b'"gpu": "Tesla T4"' in (version / "model.plan").read_bytes()
+    assert "Selected Device: Tesla T4" in (version / "build.log").read_text()
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in (version / "build.sh").read_text()
+
+
 def test_auto_leaves_out_what_the_gpu_has_not_and_takes_the_fastest(gpu: Stack) -> None:
     done = gpu.run("builder", PRECISION="auto", SIMULATOR_GPU="Tesla T4|7.5|580.95.05")
     assert "auto leaves bf16 out" in done.stderr
@@ -96,9 +139,8 @@ def test_auto_leaves_out_what_the_gpu_has_not_and_takes_the_fastest(gpu: Stack) 
     ("misbehaviour", "code", "said"),
     [
         ("crash", 5, "killed by SIGSEGV"),
-        ("hang", 5, "did not end within 8 s"),
+        ("hang", 5, "did not end within 4 s"),
         ("half-write", 5, "ended with exit code 1"),
-        ("silent-fp32", 5, "asked fp16, engine is fp32"),
         ("out-of-memory", 5, "wrote no plan"),
         ("wrong-version", 5, "the plan is of TensorRT"),
         ("wrong-answers", 6, "disagrees with the original model"),
@@ -107,26 +149,22 @@ def test_auto_leaves_out_what_the_gpu_has_not_and_takes_the_fastest(gpu: Stack) 
     ],
 )
 def test_a_misbehaving_compiler_publishes_nothing_and_the_old_version_is_served(
-    gpu: Stack, misbehaviour: str, code: int, said: str
+    served: Stack, misbehaviour: str, code: int, said: str
 ) -> None:
-    gpu.run("builder")
-    gpu.serve()
-    timeout = "8" if misbehaviour == "hang" else "3600"
-    done = gpu.run("builder", code=code, PRECISION="fp16", SIMULATOR_MISBEHAVE=misbehaviour, BUILD_TIMEOUT_SECONDS=timeout)
+    timeout = "4" if misbehaviour == "hang" else "3600"
+    done = served.run("builder", code=code, PRECISION="fp16", SIMULATOR_MISBEHAVE=misbehaviour, BUILD_TIMEOUT_SECONDS=timeout)
     assert said in done.stderr
     assert "fix:" in done.stderr
-    assert gpu.live_version() == 1
-    assert sorted(path.name for path in gpu.model_folder.glob("[0-9]*")) == ["1"]
-    assert not list(gpu.model_folder.glob(".staging*"))
-    assert json.loads(gpu.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
+    assert served.live_version() == 1
+    assert sorted(path.name for path in served.model_folder.glob("[0-9]*")) == ["1"]
+    assert not list(served.model_folder.glob(".staging*"))
+    assert json.loads(served.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
 
 
-def test_an_engine_that_hangs_when_served_is_given_up(gpu: Stack) -> None:
-    gpu.run("builder")
-    gpu.serve()
-    done = gpu.run("builder", code=8, PRECISION="fp16", SIMULATOR_MISBEHAVE="served-hang", LOAD_TIMEOUT_SECONDS="8")
+def test_an_engine_that_hangs_when_served_is_given_up(served: Stack) -> None:
+    done = served.run("builder", code=8, PRECISION="fp16", SIMULATOR_MISBEHAVE="served-hang", LOAD_TIMEOUT_SECONDS="4")
     assert "version 1 is served again" in done.stderr
-    assert gpu.live_version() == 1
+    assert served.live_version() == 1
 
 
 def test_a_broken_timing_cache_is_dropped_and_the_build_goes_on(gpu: Stack) -> None:
@@ -160,7 +198,7 @@ def test_a_plan_of_another_version_is_not_served_and_the_server_says_so(gpu: Sta
     gpu.run("builder", SIMULATOR_TENSORRT="11.1.0.106")
     with pytest.raises(AssertionError, match=r"(?s)did not get healthy|the server ended"):
         gpu.serve(wait_seconds=12, SIMULATOR_TENSORRT="11.2.1.2")
-    assert "expecting library version 11.2.1.2 got 11.1.0.106" in gpu.log
+    assert "this server has TensorRT 11.2.1.2, version 1 of tiny was built with 11.1.0.106" in gpu.log
 
 
 def test_no_gpu_is_said_up_front(gpu: Stack) -> None:

@@ -53,7 +53,7 @@ class OnnxRuntimeCompiler:
         return Engine(path, self.identity()[0], made.get_inputs()[0].name, profile.max)
 
     def inspect(self, engine: Engine, inputs: Array) -> Inspection:
-        """Names, types and shapes as the optimised graph has them, and its speed: a third of a second of warm-up, then rounds as long."""
+        """Names, types and shapes as the optimised graph has them, and its speed: one round to warm up, then those that count."""
         loaded = session(engine.path)
 
         def times() -> list[float]:

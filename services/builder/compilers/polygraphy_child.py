@@ -53,6 +53,7 @@ def main(command: str, plan: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.modules["torch"] = None  # type: ignore[assignment]  # else Polygraphy loads PyTorch to ask whether our arrays are its tensors
     try:
         main(*sys.argv[1:])
     except PolygraphyException as error:

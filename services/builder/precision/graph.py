@@ -1,6 +1,5 @@
 """An ONNX graph prepared for a change of its arithmetic: named nodes, plain initializers, the type of every tensor."""
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from onnx import NodeProto, TensorProto
 
 from services.core.errors import SettingsError
 from services.onnx_graphs.inspect import control_flow, opset_of
-from services.onnx_graphs.session import Optimise, session
+from services.onnx_graphs.simplify import simplified
 
 MATRIX_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -44,19 +43,8 @@ class Graph:
 
     @classmethod
     def load(cls, path: Path, least_opset: int = 0) -> "Graph":
-        """Read a model file, raise its opset where it is below ``least_opset``, and fold its constants.
-
-        ONNX Runtime's basic optimisations keep to standard operators. They take away what stands between a convolution and its
-        neighbours (a Pad node, most of all), which Q/DQ nodes would otherwise nail down.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            simple = Path(folder) / "simple.onnx"
-            session(_raised(path, least_opset), optimise=Optimise.BASIC, save_to=simple)
-            model = onnx.load(str(simple))
-        standard = [entry for entry in model.opset_import if entry.domain in {node.domain for node in model.graph.node}]
-        del model.opset_import[:]
-        model.opset_import.extend(standard)
-        return cls(model)
+        """Read a model file, raise its opset where it is below ``least_opset``, and fold its constants."""
+        return cls(simplified(_raised(path, least_opset)))
 
     @property
     def opset(self) -> int:

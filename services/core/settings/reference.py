@@ -35,7 +35,7 @@ _EMPTY = {"MODEL"}
 
 _HEAD = """\
 # Every setting of the stack, with its default. Docker Compose and scripts/* read this file; a variable of the shell
-# wins. Where a line is empty, its comment says what that means. No secrets belong here. docs/configuration.md says more.
+# wins. Where a line is empty, its comment says what that means. No secrets belong here. More: docs/configuration.md
 # `python -m services.core.settings.reference` writes these lines anew; change the values, not the comments.
 
 # --- which stack ---

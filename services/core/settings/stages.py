@@ -59,7 +59,7 @@ class ExporterSettings(FolderSettings, PictureSettings):
         "probabilities",
         "what the output holds: probabilities or logits",
         affects="export",
-        advice="A final Softmax is added or taken away as needed",
+        advice="A final Softmax is added or taken away as needed. A final Sigmoid stays; a model of one output is served as two classes",
     )
     labels: str = setting(
         "",

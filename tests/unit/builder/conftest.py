@@ -1,5 +1,6 @@
 """A published version's parts, made small."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,9 +29,9 @@ def make_config(make_card: Callable[..., ModelCard]) -> Callable[..., ModelConfi
             "instance_count": 1,
             "preferred_batch": (),
             "max_queue_delay_us": 500,
-            "max_queue_size": 256,
-            "queue_timeout_us": 10_000_000,
-            "min_batch": 1,
+            "max_queue_size": 0,
+            "queue_timeout_us": 0,
+            "gpus": (),
             "opt_batch": 8,
             "card": card.model_dump_json(),
         }
@@ -56,7 +57,8 @@ def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
         card = make_card()
         record = BuildRecord(
             model=card.name,
-            fingerprint=mark,
+            engine_fingerprint=mark,
+            publication_fingerprint="0" * 64,
             card_sha256="c" * 64,
             source=card.source,
             precision="fp32",
@@ -64,7 +66,7 @@ def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
             hardware=Hardware(device="a processor"),
             max_batch=32,
             engine_file="model.onnx",
-            engine_sha256="e" * 64,
+            engine_sha256=hashlib.sha256(mark.encode()).hexdigest(),
             engine_bytes=len(mark),
             accuracy=accuracy,
             created="2026-11-22T17:00:00+00:00",

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 from services.builder.compilers.base import Serving
-from services.builder.model_config import ModelConfig, live_version
+from services.builder.model_config import ModelConfig
 from services.builder.publish import publish
 from services.builder.repository import ModelFolder
 from services.core import log, stage
 from services.core.card import ModelCard
+from services.core.published import live_version
 
 REPOSITORY, PARTS = Path(sys.argv[1]), Path(sys.argv[2])
 SIGNAL, TIMES = int(sys.argv[3]), int(sys.argv[4])
@@ -39,7 +40,7 @@ def publish_for_ever(report: int) -> int:
         max_queue_delay_us=0,
         max_queue_size=0,
         queue_timeout_us=0,
-        min_batch=1,
+        gpus=(),
         opt_batch=8,
         card=card.model_dump_json(),
     )

@@ -1,19 +1,19 @@
-"""ONNX Runtime compiles and publishes for real; TensorRT's commands are built of what both of its versions know."""
+"""ONNX Runtime compiles for real; TensorRT's commands are built of what both of its versions know."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from services.builder.build import build
-from services.builder.compilers import compiler_for
+from services.builder.compilers import compiler_for, nvidia, onnxruntime
 from services.builder.compilers.base import Profile
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
-from services.builder.compilers.tensorrt import build_argv, plan_version_argv, profile_argv
-from services.builder.repository import ModelFolder
+from services.builder.compilers.speed import faster, speed
+from services.builder.compilers.tensorrt import TensorRtCompiler, build_argv, plan_version_argv, profile_argv
 from services.core.errors import ContractError, ToolError
-from services.core.files import sha256_of
+from services.core.record import Hardware
 from services.core.settings import BuilderSettings
 
 INPUTS = np.random.default_rng(3).standard_normal((8, 3, 8, 8)).astype(np.float32)
@@ -28,7 +28,7 @@ def graph(make_classifier, tmp_path) -> Path:
 @pytest.fixture
 def engine(graph, tmp_path):
     (tmp_path / "version").mkdir()
-    return OnnxRuntimeCompiler().compile(graph, tmp_path / "version", Profile(1, 2, 3))
+    return OnnxRuntimeCompiler().compile(graph, tmp_path / "version", Profile(2, 3))
 
 
 def numpy_scores(graph: Path) -> np.ndarray:
@@ -41,79 +41,64 @@ def test_the_engine_stands_alone_and_computes_what_the_graph_does(graph, engine)
     graph.unlink()
     compiler = OnnxRuntimeCompiler()
     np.testing.assert_allclose(compiler.run(engine, INPUTS), expected, rtol=1e-4, atol=1e-4)
-    assert {path.name for path in engine.path.parent.iterdir()} == {"model.onnx", "model.py"}
-    compile((engine.path.parent / "model.py").read_text(), "model.py", "exec")
+    assert {path.name for path in engine.path.parent.iterdir()} == {"model.onnx"}
+    for name, source in compiler.serving.code:
+        compile(source.read_text(), name, "exec")
 
 
-def test_the_engine_describes_itself(engine, make_card):
-    described = OnnxRuntimeCompiler().describe(engine)
+def test_the_engine_describes_itself_and_its_speed(engine, make_card, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "_ROUND_MS", 2)
+    inspection = OnnxRuntimeCompiler().inspect(engine, INPUTS)
     card = make_card(pixels=False)
-    assert (described.inputs, described.outputs, described.max_batch) == (card.inputs, card.outputs, 3)
+    assert (inspection.inputs, inspection.outputs, inspection.max_batch) == (card.inputs, card.outputs, 3)
+    assert inspection.precisions is None
+    assert inspection.speed.batch == 8
+    assert inspection.speed.images_per_second == pytest.approx(8000 / inspection.speed.median_ms)
+
+
+def test_a_processor_has_no_server_to_ask_for_and_no_gpus():
+    compiler = OnnxRuntimeCompiler()
+    compiler.demand_server()
+    assert compiler.like_devices() == ()
+
+
+@pytest.mark.parametrize(
+    ("rounds", "median", "spread"),
+    [
+        ([[10, 10, 10]], 10, 0),
+        ([[10, 10, 500], [10, 10], [10]], 10, 0),
+        ([[9], [10], [12], [10], [10]], 10, 0.15),
+    ],
+)
+def test_the_spread_is_that_of_the_rounds_medians(rounds, median, spread):
+    found = speed(4, rounds)
+    assert (found.batch, found.median_ms, found.images_per_second) == (4, median, 4000 / median)
+    assert found.spread == pytest.approx(spread)
+
+
+def test_a_speed_is_faster_where_the_spreads_do_not_explain_it():
+    slow, fast = (speed(1, [[ms * (1 - noise)], [ms], [ms * (1 + noise)]]) for ms, noise in ((12, 0.05), (10, 0.05)))
+    near = speed(1, [[11.5 * 0.9], [11.5], [11.5 * 1.1]])
+    assert faster(fast, slow)
+    assert not faster(slow, fast)
+    assert not faster(near, slow)
+    assert not faster(slow, near)
 
 
 def test_a_graph_that_cannot_be_compiled_is_a_tool_error(tmp_path):
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
     with pytest.raises(ToolError, match="ONNX Runtime cannot compile"):
-        OnnxRuntimeCompiler().compile(tmp_path / "graph.onnx", tmp_path, Profile(1, 1, 1))
+        OnnxRuntimeCompiler().compile(tmp_path / "graph.onnx", tmp_path, Profile(1, 1))
 
 
 def test_the_accelerator_chooses_the_compiler():
     assert isinstance(compiler_for(BuilderSettings(accelerator="onnxruntime")), OnnxRuntimeCompiler)
-    assert type(compiler_for(BuilderSettings())).__name__ == "TensorRtCompiler"
-
-
-@pytest.fixture
-def settings(graph, make_card, tmp_path) -> BuilderSettings:
-    """An export of the small graph, and settings that build it."""
-    artifacts = tmp_path / "artifacts" / "tiny"
-    artifacts.mkdir(parents=True)
-    np.savez(artifacts / "golden.npz", inputs=INPUTS, scores=numpy_scores(graph))
-    (artifacts / "model.onnx").write_bytes(graph.read_bytes())
-    (artifacts / "labels.txt").write_text("a\nb\nc\nd\n")
-    card = make_card(pixels=False, scores="logits")
-    card.model_copy(
-        update={
-            "onnx": card.onnx.model_copy(update={"sha256": sha256_of(artifacts / "model.onnx")}),
-            "labels_sha256": sha256_of(artifacts / "labels.txt"),
-            "golden": card.golden.model_copy(update={"sha256": sha256_of(artifacts / "golden.npz")}),
-        }
-    ).dump(artifacts / "card.json")
-    return BuilderSettings.from_env(
-        {
-            "MODEL": "tiny",
-            "ACCELERATOR": "onnxruntime",
-            "ARTIFACTS_DIR": str(tmp_path / "artifacts"),
-            "MODEL_REPOSITORY_DIR": str(tmp_path / "repository"),
-        }
-    )
-
-
-def test_an_export_is_built_once_and_then_up_to_date(settings):
-    assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
-    version = settings.model_repository_dir / "tiny" / "1"
-    whole = {"model.onnx", "model.py", "build.json", "card.json", "config.pbtxt", "labels.txt", "golden.npz"}
-    assert whole <= {path.name for path in version.iterdir()}
-    record = ModelFolder(settings.model_repository_dir, "tiny").record(1)
-    assert record.engine_sha256 == sha256_of(version / "model.onnx")
-    assert record.accuracy.top1_agreement == 1
-    assert record.speed.images_per_second > 0
-    before = {path: path.stat().st_mtime_ns for path in settings.model_repository_dir.rglob("*") if path.name != ".lock" and path.is_file()}
-    assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
-def test_an_export_that_is_not_what_its_card_says_is_refused(settings, name):
-    with (settings.artifacts / name).open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(ContractError, match=rf"{name} has sha256 .*, the card says"):
-        build(settings, OnnxRuntimeCompiler(), None, force=False)
-    assert not settings.model_repository_dir.exists()
+    assert isinstance(compiler_for(BuilderSettings()), TensorRtCompiler)
 
 
 @pytest.mark.parametrize(("version", "typed"), [("10.16.0.72", True), ("11.2.1.2", False)])
 def test_only_tensorrt_10_is_told_to_keep_the_graphs_types(version, typed):
-    argv = build_argv("trtexec", Path("g.onnx"), Path("g.plan"), Path("t.cache"), "images", (8, 8, 3), Profile(1, 4, 16), 512, version)
+    argv = build_argv("trtexec", Path("g.onnx"), Path("g.plan"), Path("t.cache"), "images", (8, 8, 3), Profile(4, 16), 512, version)
     assert argv[:3] == ["trtexec", "--onnx=g.onnx", "--saveEngine=g.plan"]
     assert {"--minShapes=images:1x8x8x3", "--optShapes=images:4x8x8x3", "--maxShapes=images:16x8x8x3"} <= set(argv)
     assert {"--memPoolSize=workspace:512", "--timingCacheFile=t.cache", "--profilingVerbosity=detailed", "--skipInference"} <= set(argv)
@@ -126,3 +111,54 @@ def test_the_plan_is_loaded_for_its_layers_and_for_its_version():
     argv = profile_argv("trtexec", plan, "images:8x8x8x3", Path("times.json"), Path("layers.json"))
     assert {"--loadEngine=g.plan", "--shapes=images:8x8x8x3", "--exportTimes=times.json", "--exportLayerInfo=layers.json"} <= set(argv)
     assert plan_version_argv("trtexec", plan) == ["trtexec", "--getPlanVersionOnly", "--loadEngine=g.plan"]
+
+
+L4, T4 = ("NVIDIA L4, 8.9, 580.95.05", "Tesla T4, 7.5, 580.95.05")
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """An nvidia-smi that prints these rows."""
+
+    def install(*rows: str) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo '{row}'\n" for row in rows))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("rows", "alike"),
+    [((L4,), ()), ((L4, L4), ()), ((T4, L4), (0,)), ((L4, T4, L4), (0, 2))],
+)
+def test_the_first_gpu_on_the_bus_is_built_for_and_those_like_it_are_named(nvidia_smi, monkeypatch, rows, alike):
+    nvidia_smi(*rows)
+    monkeypatch.setenv("TRT_VERSION", "11.2.1.2")
+    compiler = TensorRtCompiler(BuilderSettings())
+    name, capability, driver = rows[0].split(", ")
+    assert compiler.identity()[1] == Hardware(device=name, compute_capability=capability, driver=driver)
+    assert compiler.like_devices() == alike
+
+
+@pytest.mark.parametrize("rows", [(), ("No devices were found",), (L4, "[Unknown Error]")])
+def test_a_machine_without_a_gpu_is_said_as_such(nvidia_smi, rows):
+    nvidia_smi(*rows)
+    with pytest.raises(ToolError, match="no GPU is visible"):
+        nvidia.gpus()
+
+
+@pytest.mark.parametrize(
+    ("server", "release", "good"),
+    [("", "26.08", True), ("", "26.07", False), ("", "26.09", True), ("11.2.1.2", "26.07", True), ("11.1.0.106", "26.08", False)],
+)
+def test_the_servers_tensorrt_is_asked_for_before_anything_is_made(nvidia_smi, monkeypatch, server, release, good):
+    nvidia_smi(L4)
+    monkeypatch.setenv("TRT_VERSION", "11.2.1.2+cuda13.4")
+    compiler = TensorRtCompiler(BuilderSettings(server_tensorrt=server, ngc_release=release))
+    if good:
+        compiler.demand_server()
+    else:
+        with pytest.raises(ContractError, match=r"this builder has TensorRT 11\.2\.1\.2, the server .* has 11\.1\.0\.106"):
+            compiler.demand_server()

@@ -7,10 +7,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from services.builder.compilers.base import Description, Serving
-from services.builder.model_config import config_from_card, live_version, numbered
+from services.builder.compilers.base import Inspection, Serving
+from services.builder.model_config import config_from_card, demand_tensors, numbered
 from services.core.card import ModelCard
 from services.core.errors import ContractError
+from services.core.published import live_version
+from services.core.record import Speed
 from services.core.settings import BuilderSettings
 
 TENSORRT = Serving(platform="tensorrt_plan", default_model_filename="model.plan", cuda_graphs=True)
@@ -25,10 +27,11 @@ def read_back(config) -> pb.ModelConfig:
 def written(make_card):
     """The message that is read back for a card, a way of serving, and an environment."""
 
-    def write(card: ModelCard | None = None, serving: Serving = PYTHON, *, largest: int = 1024, **environment: str) -> pb.ModelConfig:
-        card = card or make_card()
-        description = Description(inputs=card.inputs, outputs=card.outputs, max_batch=largest, precisions={})
-        return read_back(numbered(config_from_card(card, description, serving, BuilderSettings.from_env(environment)), 7))
+    def write(
+        card: ModelCard | None = None, serving: Serving = PYTHON, *, largest: int = 32, devices: tuple[int, ...] = (), **environment: str
+    ) -> pb.ModelConfig:
+        settings = BuilderSettings.from_env(environment)
+        return read_back(numbered(config_from_card(card or make_card(), largest, serving, devices, settings), 7))
 
     return write
 
@@ -59,11 +62,6 @@ def test_the_card_travels_with_the_config(make_card, written):
 def test_platform_or_backend(written, serving, expected):
     message = written(serving=serving)
     assert (message.platform, message.backend, message.default_model_filename) == expected
-
-
-@pytest.mark.parametrize(("asked", "engine", "expected"), [("32", 16, 16), ("32", 1024, 32), ("8", 8, 8)])
-def test_the_largest_batch_is_what_both_engine_and_settings_take(written, asked, engine, expected):
-    assert written(largest=engine, MAX_BATCH=asked).max_batch_size == expected
 
 
 @pytest.mark.parametrize("serving", [TENSORRT, PYTHON])
@@ -97,6 +95,20 @@ def test_queue_and_instances_are_the_settings(written):
     assert policy.allow_timeout_override
 
 
+def test_without_a_bound_there_is_no_queue_policy(written):
+    """Any of its fields would cost single requests half a second (core, scheduler_utils.cc)."""
+    assert not written().dynamic_batching.HasField("default_queue_policy")
+    assert written(MAX_QUEUE_SIZE="8").dynamic_batching.default_queue_policy.max_queue_size == 8
+    assert not written(MAX_QUEUE_SIZE="8").dynamic_batching.default_queue_policy.allow_timeout_override
+    assert written(QUEUE_TIMEOUT_MS="8").dynamic_batching.default_queue_policy.default_timeout_microseconds == 8000
+
+
+def test_instances_stay_on_the_gpus_that_are_like_the_one_built_for(written):
+    assert list(written(serving=TENSORRT, devices=(0, 2)).instance_group[0].gpus) == [0, 2]
+    assert list(written(serving=TENSORRT).instance_group[0].gpus) == []
+    assert list(written(serving=TENSORRT, devices=(0, 2), INSTANCE_KIND="KIND_CPU").instance_group[0].gpus) == []
+
+
 def test_warm_up_runs_one_picture_and_the_tuned_batch_with_the_real_shape(written):
     warmups = {warmup.batch_size: warmup.inputs["images"] for warmup in written(OPT_BATCH="8").model_warmup}
     assert sorted(warmups) == [1, 8]
@@ -106,7 +118,7 @@ def test_warm_up_runs_one_picture_and_the_tuned_batch_with_the_real_shape(writte
 
 @pytest.mark.parametrize(("largest", "tuned"), [(1, 1), (2, 1), (6, 5), (8, 8), (32, 8), (32, 24), (33, 1), (100, 100)])
 def test_every_batch_runs_as_exactly_one_cuda_graph(written, largest, tuned):
-    cuda = written(serving=TENSORRT, MAX_BATCH=str(largest), OPT_BATCH=str(tuned)).optimization.cuda
+    cuda = written(serving=TENSORRT, largest=largest, MAX_BATCH=str(largest), OPT_BATCH=str(tuned)).optimization.cuda
     covered = [size for spec in cuda.graph_spec for size in range(spec.graph_lower_bound.batch_size, spec.batch_size + 1)]
     assert cuda.graphs
     assert covered == list(range(1, largest + 1))
@@ -132,10 +144,11 @@ def test_both_ways_of_serving_differ_in_nothing_a_client_sees(written):
 
 def test_an_engine_with_other_tensors_is_refused_and_both_are_told(make_card):
     card, other = make_card(), make_card(size=16)
-    description = Description(inputs=other.inputs, outputs=card.outputs, max_batch=32, precisions={})
+    speed = Speed(batch=8, images_per_second=1, median_ms=1, p99_ms=1, spread=0)
+    inspection = Inspection(inputs=other.inputs, outputs=card.outputs, max_batch=32, precisions={}, speed=speed)
     expected = "the engine's inputs are images UINT8 [-1, 16, 16, 3], the card says images UINT8 [-1, 8, 8, 3]"
     with pytest.raises(ContractError, match=re.escape(expected)):
-        config_from_card(card, description, PYTHON, BuilderSettings())
+        demand_tensors(card, inspection)
 
 
 def test_every_field_of_the_config_changes_what_is_written(make_config, make_card):
@@ -150,11 +163,11 @@ def test_every_field_of_the_config_changes_what_is_written(make_config, make_car
         "output": make_card(classes=5).output,
         "instance_kind": "KIND_GPU",
         "instance_count": 2,
+        "gpus": (1,),
         "preferred_batch": (4,),
         "max_queue_delay_us": 1,
         "max_queue_size": 1,
         "queue_timeout_us": 1,
-        "min_batch": 2,
         "opt_batch": 5,
         "card": "{}",
     }
@@ -163,8 +176,8 @@ def test_every_field_of_the_config_changes_what_is_written(make_config, make_car
         assert read_back(dataclasses.replace(base, **{field: value})) != read_back(base), field
 
 
-@pytest.mark.parametrize("text", ["name: ", "versions: [1]", "", 'name: "tiny"', "version_policy { latest { num_versions: 1 } }"])
+@pytest.mark.parametrize("text", ["name: ", "", 'name: "tiny"', "version_policy { latest { num_versions: 1 } }"])
 def test_a_config_that_names_no_version_is_damaged(text):
-    with pytest.raises(ContractError, match=r"config\.pbtxt is damaged") as caught:
+    with pytest.raises(ContractError, match=r"config\.pbtxt names no version") as caught:
         live_version(text)
-    assert "<version>/config.pbtxt" in caught.value.hint
+    assert "rollback" in caught.value.hint

@@ -7,6 +7,7 @@ from PIL import Image
 from services.builder.pictures import LabelledFolder, calibration_inputs, demand_evaluation, evaluate
 from services.core.errors import AccuracyError, SettingsError
 from services.core.record import Evaluation
+from services.images.decode import MAX_PIXELS
 
 LABELS = ("red", "green", "blue")
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -36,7 +37,7 @@ def always_red(inputs):
 
 
 def test_evaluation_counts_right_answers_before_and_after(labelled, preprocessing):
-    found = evaluate(LabelledFolder.read(labelled, LABELS), preprocessing, brightest_channel, always_red)
+    found = evaluate(LabelledFolder.read(labelled, LABELS), preprocessing, brightest_channel, always_red, MAX_PIXELS)
     assert (found.images, found.top1_before, found.top1) == (6, 1.0, pytest.approx(1 / 3))
     assert (found.top5_before, found.top5) == (1.0, 1.0)
     with pytest.raises(AccuracyError, match=r"fell from 100\.00% to 33\.33% at int8"):
@@ -75,7 +76,7 @@ def test_a_folder_that_is_no_class_is_named(labelled):
 
 def test_calibration_takes_the_folders_pictures_and_passes_over_what_is_none(labelled, preprocessing, caplog):
     (labelled / "red" / "broken.png").write_bytes(b"no picture")
-    inputs, warning = calibration_inputs(labelled, preprocessing, np.zeros((4, 8, 8, 3), np.uint8))
+    inputs, warning = calibration_inputs(labelled, preprocessing, np.zeros((4, 8, 8, 3), np.uint8), MAX_PIXELS)
     assert inputs.shape == (6, 8, 8, 3)
     assert inputs.dtype == np.uint8
     assert warning == ""
@@ -84,8 +85,8 @@ def test_calibration_takes_the_folders_pictures_and_passes_over_what_is_none(lab
 
 def test_calibration_without_pictures_says_that_it_stands_for_nothing(tmp_path, preprocessing):
     golden = np.zeros((4, 8, 8, 3), np.uint8)
-    inputs, warning = calibration_inputs(None, preprocessing, golden)
+    inputs, warning = calibration_inputs(None, preprocessing, golden, MAX_PIXELS)
     assert inputs is golden
     assert "do not stand for your pictures" in warning
     with pytest.raises(SettingsError, match="holds no picture"):
-        calibration_inputs(tmp_path, preprocessing, golden)
+        calibration_inputs(tmp_path, preprocessing, golden, MAX_PIXELS)

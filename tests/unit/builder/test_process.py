@@ -57,6 +57,13 @@ def test_no_shell_reads_the_arguments(tmp_path):
     assert text.splitlines()[1] == "$HOME; touch x a  b"
 
 
+def test_variables_are_set_and_told_in_the_command_that_repeats_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEPT", "yes")
+    text = run('echo "$ADDED $KEPT"', environment={"ADDED": "a b"})
+    assert text == "$ env 'ADDED=a b' sh -c 'echo \"$ADDED $KEPT\"'\na b yes\n"
+    assert subprocess.run([tmp_path / "logs" / "tool.sh"], capture_output=True, text=True, check=False).stdout == "a b yes\n"
+
+
 def test_a_failure_tells_exit_code_last_lines_and_how_to_repeat_it(run, tmp_path):
     with pytest.raises(ToolError) as caught:
         run("seq 100; exit 3")

@@ -45,7 +45,7 @@ def test_each_publish_is_the_next_number_and_live(folder, publish_one):
         assert publish_one(mark) == folder.live() == number
         assert (folder.path / str(number) / "model.onnx").read_text() == mark
         assert {path.name for path in (folder.path / str(number)).iterdir()} == WHOLE
-    assert [(version.number, version.live, version.record.fingerprint) for version in folder.versions()] == [
+    assert [(version.number, version.live, version.record.engine_fingerprint) for version in folder.versions()] == [
         (1, False, "one"),
         (2, False, "two"),
         (3, True, "three"),
@@ -148,7 +148,7 @@ def test_a_publish_that_fails_half_way_leaves_the_old_version_live_and_no_other(
 def test_a_damaged_config_is_named_and_nothing_is_published_over_it(folder, publish_one):
     publish_one("one")
     (folder.path / "config.pbtxt").write_text("name: ")
-    with pytest.raises(ContractError, match=r"config\.pbtxt is damaged"):
+    with pytest.raises(ContractError, match=r"config\.pbtxt names no version"):
         folder.live()
 
 

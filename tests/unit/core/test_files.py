@@ -9,7 +9,7 @@ import time
 import pytest
 
 from services.core.errors import RepositoryError
-from services.core.files import fingerprint_of, lock, remove_stale, sha256_of, source_fingerprint, sync_tree, write_atomically
+from services.core.files import fingerprint_of, lock, remove_stale, sha256_of, sync_tree, write_atomically
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -53,16 +53,6 @@ def test_hash_is_over_the_content_of_all_files(tmp_path):
 def test_fingerprint_ignores_the_order_of_keys_and_nothing_else():
     assert fingerprint_of({"a": 1, "b": [2]}) == fingerprint_of({"b": [2], "a": 1})
     assert len({fingerprint_of(value) for value in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {})}) == 5
-
-
-def test_source_fingerprint_changes_with_any_python_file_and_with_no_other(tmp_path):
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "a.py").write_text("1")
-    before = source_fingerprint(tmp_path)
-    (tmp_path / "note.txt").write_text("x")
-    assert source_fingerprint(tmp_path) == before
-    (tmp_path / "deep" / "a.py").write_text("2")
-    assert source_fingerprint(tmp_path) != before
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):

@@ -109,10 +109,9 @@ def test_progress_of_a_failure_does_not_claim_to_be_done(ended):
     assert "done" not in result.stderr
 
 
-def test_help_begins_with_the_command_that_was_run(run_python):
-    result = run_python(
-        "from services.core.stage import argument_parser; argument_parser('builder', 'Builds.', 'settings').parse_args()", "--help"
-    )
+def test_help_begins_with_the_command_of_the_launcher(run_python):
+    code = "from services.core.stage import argument_parser; argument_parser('builder', 'Builds.', 'settings').parse_args()"
+    result = run_python(code, "--help", environment={"LAUNCHER": "local"})
     assert result.returncode == 0
-    assert result.stdout.startswith("usage: python -m services.builder ")
+    assert result.stdout.startswith("usage: scripts/builder ")
     assert "--debug" in result.stdout

@@ -1,6 +1,8 @@
 """An ONNX file on disk, and settings that export it."""
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +47,22 @@ def run_graph() -> Callable[..., np.ndarray]:
         return session.run(None, {session.get_inputs()[0].name: inputs})[0]
 
     return run
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A while as a user whom permissions bind, also where the tests run as root."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+
+    @contextlib.contextmanager
+    def nobody() -> Iterator[None]:
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+
+    return nobody

@@ -1,10 +1,20 @@
 """An export is made again when anything it depends on has changed, and not otherwise."""
 
+import hashlib
+
 import pytest
 
+from services.core.errors import SourceError
 from services.exporter.export import export
-from services.exporter.fingerprint import export_fingerprint, up_to_date
+from services.exporter.fingerprint import REVISION, export_fingerprint, up_to_date
 from services.exporter.sources import parse_source
+from services.numerics.golden import load_golden
+
+PINNED = (
+    1,
+    "377eb502066cf708d57adf78368d0f4be9dffbc51315e67285e0d4825bfb1c89",
+    "d546ae2ee0290ee34dbf93c04343418b5db1eafe99ad576de832478d5cc1b054",
+)
 
 
 @pytest.fixture
@@ -94,3 +104,37 @@ def test_an_export_that_ended_half_way_is_not_taken_for_the_one_before(exported,
     (made.artifacts / "labels.txt").rmdir()
     (made.artifacts / "labels.txt").write_text("a\nb\nc\nd\n")
     assert not up_to_date(exported.artifacts, "f")
+
+
+def test_the_exporter_does_what_its_revision_did(settings, make_classifier):
+    """An export of the same revision is taken for up to date, whatever has changed in the code."""
+    made = settings(make_classifier())
+    card = export(made, parse_source(made.model), "f")
+    inputs = load_golden(made.artifacts / "golden.npz").inputs  # the scores differ between processors, in their last digits
+    found = (REVISION, card.onnx.sha256, hashlib.sha256(inputs.tobytes()).hexdigest())
+    assert found == PINNED, "the exporter behaves otherwise: raise REVISION in services/exporter/fingerprint.py, and pin what it does now"
+
+
+def test_an_export_is_the_same_every_time(settings, make_classifier):
+    made = settings(make_classifier(1, flatten=[1, 3]))
+    first, second = (export(made, parse_source(made.model), "f") for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("setting", ["MODEL", "WEIGHTS", "LABELS"])
+def test_a_file_that_may_not_be_read_is_named(settings, make_classifier, tmp_path, as_nobody, setting):
+    settings(make_classifier())
+    path = tmp_path / "secret.onnx"
+    path.write_text("x")
+    path.chmod(0)
+    made = settings(**{setting: f"onnx:{path}" if setting == "MODEL" else path})
+    with as_nobody(), pytest.raises(SourceError, match=r"cannot read .*secret\.onnx: Permission denied") as caught:
+        export_fingerprint(made, parse_source(made.model))
+    assert "make it readable" in caught.value.hint
+
+
+def test_a_folder_that_may_not_be_entered_is_named(settings, make_classifier, tmp_path, as_nobody):
+    (tmp_path / "secret").mkdir(mode=0)
+    made = settings(make_classifier(), LABELS=tmp_path / "secret" / "labels.txt")
+    with as_nobody(), pytest.raises(SourceError, match=r"cannot read .*labels\.txt: Permission denied"):
+        export_fingerprint(made, parse_source(made.model))

@@ -7,6 +7,7 @@ from onnx import helper
 
 from services.onnx_graphs.inspect import control_flow, opset_of, shape_of
 from services.onnx_graphs.session import Optimise, graph_runner, reason, session
+from services.onnx_graphs.simplify import simplified
 
 ROWS = np.random.default_rng(0).standard_normal((5, 3, 8, 8)).astype(np.float32)
 
@@ -34,10 +35,13 @@ def test_the_rewritten_graph_is_saved(make_classifier, tmp_path):
         assert len(onnx.load(tmp_path / "out.onnx").graph.node) == nodes
 
 
-def test_warnings_of_onnx_runtime_stay_unsaid(make_classifier, capfd):
-    model = make_classifier(2)
+def test_onnx_runtime_prints_neither_warnings_nor_errors(make_classifier, capfd):
+    model = make_classifier(2, flatten=[2, 3])
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 7
     session(model).run(None, {"x": ROWS[:2]})
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(Exception, match="Reshape"):
+        session(model).run(None, {"x": ROWS[:3]})
     assert capfd.readouterr() == ("", "")
 
 
@@ -59,3 +63,15 @@ def test_what_a_model_says_of_itself(make_classifier):
     branch = helper.make_graph([helper.make_node("Identity", ["y"], ["z"])], "branch", [], [])
     model.graph.node.append(helper.make_node("If", ["condition"], ["w"], then_branch=branch, else_branch=branch))
     assert [node.op_type for node in control_flow(model)] == ["If"]
+
+
+def test_simplified_folds_constants_and_keeps_the_answers(make_classifier):
+    model = make_classifier(1)
+    model.graph.node.insert(0, helper.make_node("Shape", ["x"], ["sizes"]))
+    model.graph.node.insert(1, helper.make_node("Reshape", ["x", "sizes"], ["same"]))
+    model.graph.node[2].input[0] = "same"
+    model.opset_import.append(helper.make_opsetid("com.shop", 1))
+    simple = simplified(model)
+    assert "Shape" not in [node.op_type for node in simple.graph.node]
+    assert [entry.domain for entry in simple.opset_import] == [""]
+    np.testing.assert_allclose(graph_runner(simple, 1)(ROWS), graph_runner(model, 1)(ROWS), rtol=1e-5)

@@ -1,93 +1,263 @@
-"""The server's command line, and what keeps it from being started."""
+"""The server's command line, what keeps it from being started, and what its launcher does while it runs."""
 
+import json
+import logging
+import os
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from services.core.errors import ContractError, SettingsError
-from services.triton.launch import Launch, served_models
+from services.core.errors import ContractError, ServerError, SettingsError, ToolError
+from services.core.settings import TritonSettings
+from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt, serve
+from services.triton.watch import Watcher
 
 KEY = "a1b2c3"
 
 
-@pytest.fixture
-def environ(tmp_path):
-    (tmp_path / "key").write_text(f"{KEY}\n")
-    return {"ADMIN_KEY_FILE": str(tmp_path / "key"), "MODEL_REPOSITORY_DIR": str(tmp_path / "repository"), "HTTP_PORT": "9000"}
+def settings(**changes):
+    return TritonSettings.from_env({"MODEL": "m", "HTTP_PORT": "9000"} | changes)
 
 
-def publish(repository, *names):
-    for name in names:
-        (repository / name).mkdir(parents=True)
-        (repository / name / "config.pbtxt").touch()
+def test_only_the_configured_model_is_loaded():
+    argv = arguments(settings(MODEL="resnet18", MODEL_NAME="shop"), KEY, {})
+    assert argv[0] == "tritonserver"
+    assert [word for word in argv if word.startswith("--load-model")] == ["--load-model=shop"]
+    assert {"--model-control-mode=explicit", "--disable-auto-complete-config", "--http-port=9000", "--grpc-port=8001"} <= set(argv)
 
 
-def test_every_published_model_is_loaded_and_nothing_else(tmp_path):
-    publish(tmp_path, "resnet50", "efficientnet_lite0")
-    (tmp_path / "half_written").mkdir()
-    assert served_models(tmp_path, "resnet50") == ["efficientnet_lite0", "resnet50"]
+def test_the_server_listens_on_loopback_unless_it_is_told_otherwise():
+    for address in ("127.0.0.1", "0.0.0.0"):
+        argv = arguments(settings(LISTEN_ADDRESS="" if address == "127.0.0.1" else address), KEY, {})
+        assert {f"--http-address={address}", f"--grpc-address={address}", f"--metrics-address={address}"} <= set(argv)
 
 
-def test_an_unpublished_model_is_named_with_those_that_are_there(tmp_path):
-    publish(tmp_path, "resnet18")
-    with pytest.raises(ContractError, match=r"model resnet50 is not published .*found resnet18") as error:
-        served_models(tmp_path, "resnet50")
-    assert "run --rm builder" in error.value.hint
-
-
-def test_administrative_apis_are_closed_on_both_protocols(environ):
-    argv = Launch.from_env(environ).arguments(["m"])
+def test_administrative_apis_are_closed_on_both_protocols():
+    argv = arguments(settings(), KEY, {})
     value = f"model-repository,shared-memory,trace,logging:x-admin={KEY}"
     assert f"--http-restricted-api={value}" in argv
     assert f"--grpc-restricted-protocol={value}" in argv
 
 
-def test_models_are_loaded_explicitly_and_only_on_loopback_by_default(environ):
-    argv = Launch.from_env(environ).arguments(["a", "b"])
-    assert argv[0] == "tritonserver"
-    assert [word for word in argv if word.startswith("--load-model")] == ["--load-model=a", "--load-model=b"]
-    assert {"--model-control-mode=explicit", "--disable-auto-complete-config", "--http-port=9000", "--grpc-port=8001"} <= set(argv)
-    assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(argv)
-
-
-def test_options_that_some_servers_lack_are_given_only_where_set(environ):
-    plain = Launch.from_env(environ | {"MAX_REQUEST_BYTES": "", "BACKEND_DIRECTORY": ""}).arguments(["m"])
+def test_options_that_some_servers_lack_are_given_only_where_set():
+    plain = arguments(settings(MAX_REQUEST_BYTES="", BACKEND_DIRECTORY=""), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
     assert not [word for word in plain if word.startswith(("--http-max-input-size", "--backend-directory"))]
-    full = Launch.from_env(environ | {"MAX_REQUEST_BYTES": "99", "BACKEND_DIRECTORY": "/b"}).arguments(["m"])
+    full = arguments(settings(MAX_REQUEST_BYTES="99", BACKEND_DIRECTORY="/b"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
     assert {"--http-max-input-size=99", "--backend-directory=/b"} <= set(full)
 
 
-def test_the_key_is_not_shown(environ):
-    assert KEY not in repr(Launch.from_env(environ))
+@pytest.mark.parametrize("release", ["", "24.10"])
+def test_a_bound_that_the_server_does_not_know_is_ignored_with_a_warning(caplog, release):
+    argv = arguments(settings(MAX_REQUEST_BYTES="99"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": release})
+    assert not [word for word in argv if word.startswith("--http-max-input-size")]
+    assert "MAX_REQUEST_BYTES=99 is ignored" in caplog.text
 
 
-def test_without_a_key_the_server_is_not_started(environ, tmp_path):
+def test_an_unpublished_model_is_named_with_those_that_are_there(publish, tmp_path):
+    assert demand_published(publish().parent, "m") == tmp_path / "repository" / "m"
+    (tmp_path / "repository" / "half_written").mkdir()
+    with pytest.raises(ContractError, match=r"model resnet50 is not published .*found m$") as error:
+        demand_published(tmp_path / "repository", "resnet50")
+    assert "builder" in error.value.hint
+    with pytest.raises(ContractError, match="found no model"):
+        demand_published(tmp_path / "none", "resnet50")
+
+
+def test_a_plan_of_another_tensorrt_is_refused_before_the_server_starts(publish):
+    folder = publish(compiler=("tensorrt", "11.2.1.2"))
+    for same in ({"TRT_VERSION": "11.2.1.2"}, {"TRT_VERSION": "11.2.1.2+cuda13.4"}, {"TRT_VERSION": "11.2.1.2-1+cuda13.4"}, {}):
+        demand_same_tensorrt(folder, same)
+    with pytest.raises(ContractError, match=r"this server has TensorRT 11\.1\.0\.106, version 3 of m was built with 11\.2\.1\.2") as error:
+        demand_same_tensorrt(folder, {"TRT_VERSION": "11.1.0.106"})
+    assert "NGC_RELEASE" in error.value.hint
+
+
+def test_a_model_that_tensorrt_did_not_make_is_served_by_any_image(publish):
+    demand_same_tensorrt(publish(compiler=("onnxruntime", "1.32.0")), {"TRT_VERSION": "11.1.0.106"})
+
+
+def test_without_a_key_the_server_is_not_started(tmp_path):
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    assert admin_key(file) == KEY
     with pytest.raises(SettingsError, match="ADMIN_KEY_FILE is not set"):
-        Launch.from_env({})
+        admin_key(None)
     with pytest.raises(ContractError, match="No such file"):
-        Launch.from_env(environ | {"ADMIN_KEY_FILE": str(tmp_path / "none")})
+        admin_key(tmp_path / "none")
     for content in ("", "two words", "a:b=c"):
-        (tmp_path / "key").write_text(content)
+        file.write_text(content)
         with pytest.raises(ContractError, match="holds no key"):
-            Launch.from_env(environ)
+            admin_key(file)
 
 
-def test_a_port_that_is_no_number_is_named(environ):
-    with pytest.raises(SettingsError, match="HTTP_PORT=web"):
-        Launch.from_env(environ | {"HTTP_PORT": "web"})
+class Watched(Watcher):
+    """Finds the problems that it is told to find, one a turn."""
+
+    pause = 0.02
+
+    def __init__(self, *problems, wait_for=None):
+        super().__init__(1, Path("m"), Path("verdict"))
+        self.problems, self.turns, self.wait_for = list(problems), 0, wait_for
+
+    def turn(self):
+        if self.wait_for:
+            wait_for(self.wait_for.exists)
+        self.turns += 1
+        problem = self.problems.pop(0) if self.problems else ""
+        self.failures = self.failures + 1 if problem else 0
+        return problem
 
 
-@pytest.mark.parametrize("module", ["services.triton.launch", "services.triton.healthcheck"])
-def test_it_runs_on_the_standard_library(module, request):
-    subprocess.run([sys.executable, "-S", "-c", f"import {module}"], cwd=request.config.rootpath, check=True, timeout=60)
+@pytest.fixture
+def signals():
+    """``serve`` takes over two signals; the test process gets its own back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_the_command_ends_with_the_code_of_its_error(request, tmp_path):
-    command = [sys.executable, "-m", "services.triton.launch"]
-    done = subprocess.run(
-        command, cwd=request.config.rootpath, env={"ADMIN_KEY_FILE": str(tmp_path / "none")}, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == ContractError.exit_code
-    assert "fix: run the builder first" in done.stderr
-    assert "Traceback" not in done.stderr
+def program(code):
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_servers_exit_code_is_the_launchers():
+    assert serve(program("raise SystemExit(3)"), Watched()) == 3
+    assert serve(program("import os; os.kill(os.getpid(), 11)"), Watched()) == 128 + signal.SIGSEGV
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_server_that_fails_three_questions_in_a_row_is_ended(monkeypatch, caplog, tmp_path, deaf):
+    monkeypatch.setattr("services.triton.launch._KILL_AFTER_SECONDS", 0.2)
+    caplog.set_level(logging.INFO)
+    started = tmp_path / "started"
+    watched = Watched("", "one", "", *["no answer"] * 3, wait_for=started)
+    with pytest.raises(ServerError, match="no longer answers: no answer"):
+        serve([sys.executable, "-c", SERVER, str(started), *(["deaf"] if deaf else [])], watched)
+    assert watched.turns == 6
+    assert caplog.text.count("no answer") == 1  # said once, not three times
+    assert gone(int(started.read_text()))
+
+
+def test_a_server_that_is_not_there_is_said_so():
+    with pytest.raises(ToolError, match="tritonserver is not on PATH"):
+        serve(["/nonexistent/tritonserver"], Watched())
+
+
+SERVER = """
+import os, signal, sys, time
+from pathlib import Path
+def end(*_):
+    raise SystemExit(5)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else end)
+Path(sys.argv[1]).with_suffix(".part").write_text(str(os.getpid()))
+Path(sys.argv[1]).with_suffix(".part").rename(sys.argv[1])
+time.sleep(60)
+"""
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # ended; nobody has asked for its code yet
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Runs the launcher as a process."""
+
+    root: Path
+    environment: dict[str, str]
+    started: Path  # has the pid of the server
+    verdict: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __call__(self, **changes):
+        command = [sys.executable, "-m", "services.triton.launch"]
+        self.processes.append(subprocess.Popen(command, cwd=self.root, env=self.environment | changes, stderr=subprocess.PIPE, text=True))
+        return self.processes[-1]
+
+
+@pytest.fixture
+def launch(root, publish, tmp_path):
+    """The launcher, on a published model, with a ``tritonserver`` on PATH that only waits."""
+    folder = publish(compiler=("tensorrt", "11.2.1.2"))
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "tritonserver"
+    started = tmp_path / "started"
+    program.write_text(f"#!{sys.executable}\nimport sys\nsys.argv = ['', {str(started)!r}]\n{SERVER}")
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        "MODEL": "m",
+        "MODEL_REPOSITORY_DIR": str(folder.parent),
+        "ADMIN_KEY_FILE": str(tmp_path / "key"),
+        "HTTP_PORT": "1",  # nothing answers there
+        "TMPDIR": str(tmp_path),
+    }
+    launcher = Launcher(root, environment, started, tmp_path / "triton-verdict-1.json")
+    yield launcher
+    for process in launcher.processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_handed_on_and_the_servers_code_given_back(launch, number):
+    process = launch()
+    wait_for(launch.started.exists)
+    wait_for(launch.verdict.exists)  # the watcher asks from the start
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "error:" not in said
+    assert "nothing answers on port 1" in json.loads(launch.verdict.read_text())["message"]
+
+
+def test_a_launcher_that_is_killed_takes_its_server_along(launch):
+    process = launch()
+    wait_for(launch.started.exists)
+    process.kill()
+    wait_for(lambda: gone(int(launch.started.read_text())))
+
+
+def test_a_verdict_of_an_earlier_run_does_not_count(launch):
+    launch.verdict.write_text(json.dumps({"healthy": True, "message": "m answers", "time": time.time()}))
+    launch()
+    wait_for(launch.started.exists)
+    wait_for(lambda: not launch.verdict.exists() or not json.loads(launch.verdict.read_text())["healthy"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"ADMIN_KEY_FILE": "/none"}, ContractError.exit_code, "fix: run the builder first"),
+        ({"TRT_VERSION": "11.1.0.106"}, ContractError.exit_code, "this server has TensorRT 11.1.0.106"),
+        ({"MODEL_NAME": "other"}, ContractError.exit_code, "model other is not published"),
+        ({"HTTP_PORT": "web"}, SettingsError.exit_code, "HTTP_PORT=web"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_server_starts(launch, changes, code, said):
+    process = launch(**changes)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said in text
+    assert "Traceback" not in text
+    assert not launch.started.exists()

@@ -1,0 +1,82 @@
+"""An export is built and published for real, by ONNX Runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from services.builder.build import build
+from services.builder.compilers import onnxruntime
+from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
+from services.builder.repository import ModelFolder
+from services.core.errors import ContractError
+from services.core.files import sha256_of
+from services.core.settings import BuilderSettings
+
+INPUTS = np.random.default_rng(3).standard_normal((8, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _measure_quickly(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "_ROUND_MS", 2)
+
+
+@pytest.fixture
+def graph(make_classifier, tmp_path) -> Path:
+    onnx.save(make_classifier(names=("input", "scores")), tmp_path / "graph.onnx")
+    return tmp_path / "graph.onnx"
+
+
+def numpy_scores(graph: Path) -> np.ndarray:
+    weights, bias = (onnx.numpy_helper.to_array(value) for value in onnx.load(graph).graph.initializer)
+    return INPUTS.mean(axis=(2, 3)) @ weights + bias
+
+
+@pytest.fixture
+def settings(graph, make_card, tmp_path) -> BuilderSettings:
+    """An export of the small graph, and settings that build it."""
+    artifacts = tmp_path / "artifacts" / "tiny"
+    artifacts.mkdir(parents=True)
+    np.savez(artifacts / "golden.npz", inputs=INPUTS, scores=numpy_scores(graph))
+    (artifacts / "model.onnx").write_bytes(graph.read_bytes())
+    (artifacts / "labels.txt").write_text("a\nb\nc\nd\n")
+    card = make_card(pixels=False, scores="logits")
+    card.model_copy(
+        update={
+            "onnx": card.onnx.model_copy(update={"sha256": sha256_of(artifacts / "model.onnx")}),
+            "labels_sha256": sha256_of(artifacts / "labels.txt"),
+            "golden": card.golden.model_copy(update={"sha256": sha256_of(artifacts / "golden.npz")}),
+        }
+    ).dump(artifacts / "card.json")
+    return BuilderSettings.from_env(
+        {
+            "MODEL": "tiny",
+            "ACCELERATOR": "onnxruntime",
+            "ARTIFACTS_DIR": str(tmp_path / "artifacts"),
+            "MODEL_REPOSITORY_DIR": str(tmp_path / "repository"),
+        }
+    )
+
+
+def test_an_export_is_built_once_and_then_up_to_date(settings):
+    assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
+    version = settings.model_repository_dir / "tiny" / "1"
+    whole = {"model.onnx", "model.py", "build.json", "card.json", "config.pbtxt", "labels.txt", "golden.npz"}
+    assert whole <= {path.name for path in version.iterdir()}
+    record = ModelFolder(settings.model_repository_dir, "tiny").record(1)
+    assert record.engine_sha256 == sha256_of(version / "model.onnx")
+    assert record.accuracy.top1_agreement == 1
+    assert record.speed.images_per_second > 0
+    before = {path: path.stat().st_mtime_ns for path in settings.model_repository_dir.rglob("*") if path.name != ".lock" and path.is_file()}
+    assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_an_export_that_is_not_what_its_card_says_is_refused(settings, name):
+    with (settings.artifacts / name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ContractError, match=rf"{name} has sha256 .*, the card says"):
+        build(settings, OnnxRuntimeCompiler(), None, force=False)
+    assert not settings.model_repository_dir.exists()

@@ -1,0 +1,116 @@
+"""A published model, and a small V2 server that answers for it; tests/local has Triton itself."""
+
+import http.server
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from services.core.card import Source
+from services.core.published import CARD, CONFIG, GOLDEN, RECORD
+from services.core.record import Accuracy, BuildRecord, Compiler, Hardware
+
+INPUTS = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
+SCORES = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
+
+
+@pytest.fixture
+def publish(tmp_path, make_card):
+    """Publishes a version of the model ``m``; what the record says of accuracy and compiler can be chosen."""
+    folder = tmp_path / "repository" / "m"
+
+    def make(number=3, *, compiler=("onnxruntime", "1.32.0"), max_batch=3, max_error=0.01, top1=1.0):
+        own = folder / str(number)
+        own.mkdir(parents=True, exist_ok=True)
+        accuracy = Accuracy(
+            samples=len(INPUTS),
+            top1_agreement=1.0,
+            max_error=0.0,
+            mean_error=0.0,
+            min_top1_agreement=top1,
+            max_error_tolerance=max_error,
+            mean_error_tolerance=max_error,
+        )
+        record = BuildRecord(
+            model="m",
+            engine_fingerprint="e",
+            publication_fingerprint="p",
+            card_sha256="c",
+            source=Source(model="m", weights="default", weights_sha256="w"),
+            precision="fp32",
+            compiler=Compiler(name=compiler[0], version=compiler[1]),
+            hardware=Hardware(device="cpu"),
+            max_batch=max_batch,
+            engine_file="model.onnx",
+            engine_sha256="s",
+            engine_bytes=1,
+            accuracy=accuracy,
+            created="2026-11-24T12:00:00Z",
+        )
+        record.dump(own / RECORD)
+        make_card(size=2, classes=2).dump(own / CARD)
+        np.savez(own / GOLDEN, inputs=INPUTS, scores=SCORES)
+        (folder / CONFIG).write_text(f"version_policy {{ specific {{ versions: {number} }} }}")
+        return folder
+
+    return make
+
+
+class V2Server(http.server.ThreadingHTTPServer):
+    """Answers the golden scores of the versions in ``ready``, off by ``error``, or refuses with a reason."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.ready, self.error, self.refuses = ready(3), 0.0, ""
+        self.asked = []  # path and rows of each question
+
+    @property
+    def port(self):
+        return self.server_port
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: V2Server
+
+    def do_GET(self):
+        self._answer(200 if self.path in self.server.ready else 400, b"")
+
+    def do_POST(self):
+        head = int(self.headers["Inference-Header-Content-Length"])
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        tensor = json.loads(body[:head])["inputs"][0]
+        rows = np.frombuffer(body[head:], np.uint8).reshape(tensor["shape"])
+        self.server.asked.append((self.path, rows))
+        if self.server.refuses:
+            self._answer(500, self.server.refuses.encode())
+            return
+        answer = json.dumps({"outputs": []}).encode()
+        scores = SCORES[[int(np.flatnonzero((row == INPUTS).all(axis=(1, 2, 3)))[0]) for row in rows]]
+        self._answer(200, answer + (scores + np.float32(self.server.error)).tobytes(), len(answer))
+
+    def _answer(self, status, body, head=0):
+        self.send_response(status)
+        self.send_header("Inference-Header-Content-Length", str(head))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def triton():
+    """A server that runs."""
+    with V2Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ready(*versions):
+    """The addresses that say that the model, in these versions, is ready."""
+    return {"/v2/models/m/ready", *(f"/v2/models/m/versions/{number}/ready" for number in versions)}
