@@ -98,7 +98,7 @@ def up(stack: Stack) -> int:
 
 
 def _up(stack: Stack, *, started: bool) -> int:
-    _install(stack)
+    install(stack)
     for name in ("exporter", "builder"):
         if code := stack.run_stage(name):
             return code
@@ -110,7 +110,7 @@ def _up(stack: Stack, *, started: bool) -> int:
     return stack.run_stage("client", "classify", *QUESTION)
 
 
-def _install(stack: Stack) -> None:
+def install(stack: Stack) -> None:
     """The packages of ``PIP_PACKAGES``, without a change of those that are pinned.
 
     Raises:
