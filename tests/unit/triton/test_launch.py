@@ -109,7 +109,7 @@ class Watched(Watcher):
             wait_for(self.wait_for.exists)
         self.turns += 1
         problem = self.problems.pop(0) if self.problems else ""
-        self.failures = self.failures + 1 if problem else 0
+        self._failed.append(bool(problem))
         return problem
 
 
