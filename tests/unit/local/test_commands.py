@@ -15,9 +15,9 @@ def ran(monkeypatch, tmp_path):
 
     def run(command, environment, folder):
         found.append((command[1:], environment, folder))
-        return run.code
+        return run.code  # type: ignore[attr-defined]
 
-    run.code = 0
+    run.code = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(commands.processes, "run", run)
     monkeypatch.setattr(commands, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
