@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from services.core.errors import SettingsError, ToolError
-from services.local import commands
+from services.local import commands, processes
 from services.local.stack import Folders, Stack
 
 
@@ -16,10 +16,10 @@ def ran(monkeypatch, tmp_path):
 
     def run(command, environment, folder):
         found.append((command[1:], environment, folder))
-        return run.code
+        return run.code  # type: ignore[attr-defined]
 
-    run.code = 0
-    monkeypatch.setattr(commands.processes, "run", run)
+    run.code = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(processes, "run", run)
     monkeypatch.setattr(commands, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     for key in ("MODEL", "MODEL_NAME", "PIP_PACKAGES"):
