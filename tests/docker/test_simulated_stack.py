@@ -95,11 +95,13 @@ def test_a_second_up_rebuilds_nothing(gpu_stack: ComposeStack) -> None:
 
 @on_the_release
 @pytest.mark.parametrize(
-    ("misbehaviour", "code", "said"),
-    [("silent-fp32", 5, "asked fp16, engine is fp32"), ("served-wrong-answers", 6, "asked over gRPC, disagrees")],
+    ("misbehaviour", "precision", "code", "said"),
+    [("silent-fp32", "int8", 5, "asked int8, engine is fp32"), ("served-wrong-answers", "fp16", 6, "asked over gRPC, disagrees")],
 )
-def test_a_bad_engine_is_refused_and_the_old_version_served(gpu_stack: ComposeStack, misbehaviour: str, code: int, said: str) -> None:
-    output = gpu_stack.compose("run --rm -T --no-deps builder", code=code, PRECISION="fp16", SIMULATOR_MISBEHAVE=misbehaviour)
+def test_a_bad_engine_is_refused_and_the_old_version_served(
+    gpu_stack: ComposeStack, misbehaviour: str, precision: str, code: int, said: str
+) -> None:
+    output = gpu_stack.compose("run --rm -T --no-deps builder", code=code, PRECISION=precision, SIMULATOR_MISBEHAVE=misbehaviour)
     assert said in output
     assert "fix:" in output
     assert versions(gpu_stack, NAME) == ["1"]
