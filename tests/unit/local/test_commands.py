@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from services.core.errors import SettingsError, ToolError
-from services.local import commands
+from services.local import commands, processes
+from services.local.stack import Folders, Stack
 
 
 @pytest.fixture
@@ -15,10 +16,10 @@ def ran(monkeypatch, tmp_path):
 
     def run(command, environment, folder):
         found.append((command[1:], environment, folder))
-        return run.code
+        return run.code  # type: ignore[attr-defined]
 
-    run.code = 0
-    monkeypatch.setattr(commands.processes, "run", run)
+    run.code = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(processes, "run", run)
     monkeypatch.setattr(commands, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     for key in ("MODEL", "MODEL_NAME", "PIP_PACKAGES"):
@@ -49,7 +50,7 @@ def test_the_builder_runs_where_the_settings_paths_start(ran, tmp_path):
 
 def test_packages_of_a_model_are_installed_once_and_move_no_pin(ran):
     found, run = ran
-    stack = commands.Stack(commands.Folders.of_checkout(commands.ROOT, {}), {"PIP_PACKAGES": "timm==1.0.31 einops"})
+    stack = Stack(Folders.of_checkout(commands.ROOT, {}), {"PIP_PACKAGES": "timm==1.0.31 einops"})
     run.code = 1
     with pytest.raises(ToolError, match="pip install ended with 1"):
         commands.install(stack)
