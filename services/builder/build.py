@@ -13,13 +13,13 @@ from services.builder.export import Export, read_export
 from services.builder.fingerprints import engine_fingerprint, publication_fingerprint
 from services.builder.model_config import config_from_card
 from services.builder.precision import UnfitGraphError, obstacle
-from services.builder.publish import ensure_served, publish
+from services.builder.publish import ensure_served, publish, switch
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
 from services.core.errors import AccuracyError, ToolError
 from services.core.files import sha256_of, writing
 from services.core.published import CARD, GOLDEN, LABELS, RECORD
-from services.core.record import BuildRecord, Speed
+from services.core.record import BuildRecord
 from services.core.settings import BuilderSettings, Precision
 from services.numerics.agreement import Agreement
 
@@ -37,13 +37,18 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
     folder = ModelFolder(settings.model_repository_dir, settings.name)
     with folder.locked(settings.lock_wait_seconds):
         live, newest = folder.live(), folder.newest()
-        if live is not None and not force:
-            current = next((number for number in (live, newest) if _is_current(folder, number, engine, publication)), None)
-            if current is not None:
+        if not force:
+            current = next((number for number in (live, newest) if number and _is_current(folder, number, engine, publication)), None)
+            if current is not None and live is None:
+                log.info("version %d of %s is up to date, and is put back into service", current, folder.path)
+                switch(folder, current, server)
+                return current
+            if current is not None and live is not None:
                 rolled_back = f"version {current}; version {live} is served since a rollback (rollback {current} ends it)"
                 log.info("up to date: %s", f"{folder.path} version {live}" if current == live else rolled_back)
                 ensure_served(folder, live, server)
                 return live
+        compiler.demand_server()
         with folder.staging() as staging:
             made = None if force else _proven(folder, engine, staging / "engine")
             made = made or _built(settings, export, compiler, staging, engine)
@@ -96,7 +101,7 @@ def _complete(folder: Path, record: BuildRecord, export: Export, compiler: Compi
 
 
 def _built(settings: BuilderSettings, export: Export, compiler: Compiler, staging: Path, fingerprint: str) -> tuple[Path, BuildRecord]:
-    """The one engine of a fixed precision, or the fastest of those that ``auto`` may take."""
+    """The one engine of a fixed precision, or the one that ``auto`` chooses."""
     if settings.precision != "auto":
         target = staging / settings.precision
         return target, make_engine(settings, export, compiler, settings.precision, target, fingerprint)
@@ -108,24 +113,26 @@ def _built(settings: BuilderSettings, export: Export, compiler: Compiler, stagin
             log.warning("auto leaves %s out: %s", precision, error)
     if not passed:
         raise ToolError("PRECISION=auto: no precision could be built", hint="the warnings above say why; try PRECISION=fp32")
-    chosen = _fastest(passed)
-    for record in passed:
-        log.info("auto: %-5s %s, %s", record.precision, "taken" if record is chosen else "passed", shown(record.speed))
+    chosen = choose(passed)
     return staging / chosen.precision, chosen
 
 
-def _fastest(records: list[BuildRecord]) -> BuildRecord:
-    """The fastest; of two that their spreads do not tell apart, the more precise one, which comes first."""
-    chosen = records[0]
-    for record in records[1:]:
-        if record.speed and (not chosen.speed or faster(record.speed, chosen.speed)):
-            chosen = record
+def choose(records: list[BuildRecord]) -> BuildRecord:
+    """The fastest of records that stand in the order of precision; the most precise of those that are as fast within the spreads."""
+    measured = [(record, record.speed) for record in records if record.speed]
+    fastest, most = max(measured, key=lambda pair: pair[1].images_per_second)
+    chosen = next(record for record, speed in measured if not faster(most, speed))
+    for record, speed in measured:
+        result = "taken" if record is chosen else "passed"
+        log.info("auto: %-5s %s, %s images/s", record.precision, result, speed_text(speed.images_per_second, speed.spread))
+    if chosen is not fastest:
+        log.info("auto: %s is faster by no more than the measurements vary, so %s is taken", fastest.precision, chosen.precision)
     return chosen
 
 
-def shown(speed: Speed | None) -> str:
-    """A speed with its spread, for people."""
-    return f"{speed.images_per_second:.4g} ±{speed.spread:.0%} images/s" if speed else "not measured"
+def speed_text(images_per_second: float, spread: float) -> str:
+    """A speed and its spread, for people."""
+    return f"{images_per_second:.{0 if images_per_second >= 100 else 1}f} ±{spread:.0%}"
 
 
 def _candidates(settings: BuilderSettings, compiler: Compiler) -> list[Precision]:

@@ -36,7 +36,6 @@ def make_engine(
         RepositoryError: the disk is full.
     """
     require(precision, settings.accelerator, capability(compiler))
-    compiler.demand_server()
     labelled = LabelledFolder.read(settings.eval_dir, export.label_names()) if settings.eval_dir else None
     folder.mkdir()
     graph, lowered = _lowered(settings, export, precision)

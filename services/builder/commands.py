@@ -4,7 +4,8 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from services.builder.build import build
+from services.builder.arguments import Arguments
+from services.builder.build import build, speed_text
 from services.builder.compilers import compiler_for
 from services.builder.compilers.base import published_engine
 from services.builder.publish import retire, rollback, served_agreement
@@ -21,40 +22,43 @@ from services.numerics.golden import load_golden
 log = logging.getLogger(__name__)
 
 
-def run(command: str, settings: BuilderSettings, *, version: int | None, force: bool) -> Any:
+def run(arguments: Arguments, settings: BuilderSettings) -> Any:
     """Run one command.
 
     Raises:
         StackError: it failed; nothing that was served has changed.
     """
     folder = ModelFolder(settings.model_repository_dir, settings.name)
-    if command == "list":
+    if arguments.command == "list":
         return [_row(published) for published in folder.versions()]
+    if arguments.command != "build" and not folder.numbers():
+        raise RepositoryError(f"nothing is published in {folder.path}", hint=f"run the builder first: {hints.command('builder', 'build')}")
     server = _server(settings)
-    if command == "verify":
+    if arguments.command == "verify":
         return _verify(folder, settings, server)
     number: int | None = None
-    if command == "build":
-        number = build(settings, compiler_for(settings), server, force=force)
+    if arguments.command == "build":
+        number = build(settings, compiler_for(settings), server, force=arguments.force)
     else:
         with folder.locked(settings.lock_wait_seconds):
-            if command == "rollback":
-                number = rollback(folder, version, server)
+            if arguments.command == "rollback":
+                number = rollback(folder, arguments.version, server)
                 log.info("version %d is served", number)
             else:
-                retire(folder, server)
-                log.info("%s is out of service; its versions stay", settings.name)
+                was = retire(folder, server)
+                back = hints.command("builder", "rollback", str(was))
+                log.info("%s is out of service; its versions stay, and this brings it back: %s", settings.name, back)
     return {"model": settings.name, "version": number}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The versions as text, newest last; the live one is marked."""
     columns = ("version", "live", "precision", "top1_agreement", "max_error", "images_per_second", "mebibytes", "created", "weights")
-    speeds = [
-        {"images_per_second": f"{_cell(row['images_per_second'])} ±{row['spread']:.0%}"} if row["spread"] is not None else {}
+    shown = [
+        row | {"images_per_second": speed_text(row["images_per_second"], row["spread"]) if row["images_per_second"] else None}
         for row in rows
     ]
-    cells = [columns, *(tuple(_cell((row | speed)[column]) for column in columns) for row, speed in zip(rows, speeds, strict=True))]
+    cells = [columns, *(tuple(_cell(row[column]) for column in columns) for row in shown)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells)
 
@@ -92,7 +96,7 @@ def _server(settings: BuilderSettings) -> Server | None:
 def _verify(folder: ModelFolder, settings: BuilderSettings, server: Server | None) -> Any:
     live = folder.live()
     if live is None:
-        raise RepositoryError(f"nothing is published in {folder.path}", hint=f"run the builder first: {hints.command('builder')}")
+        raise RepositoryError(f"{settings.name} is not in service", hint=f"serve a version: {hints.command('builder', 'rollback')}")
     if server is not None:
         agreement = served_agreement(folder, live, server)
     else:

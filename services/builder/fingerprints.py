@@ -27,7 +27,8 @@ def engine_fingerprint(settings: BuilderSettings, export: Export, compiler: Comp
             "compiler": made_by.model_dump(),
             # A driver keeps its kernels within a major version.
             "hardware": hardware.model_dump() | {"driver": hardware.driver.partition(".")[0]},
-            "pictures": [sha256_of(*images_in(folder)) for folder in folders],
+            # Where a picture lies says of which class it is, and in which order it comes.
+            "pictures": [{str(path.relative_to(folder)): sha256_of(path) for path in images_in(folder)} for folder in folders],
             # The names of the classes say which folder of EVAL_DIR is which.
             "labels": card.labels_sha256 if settings.eval_dir else "",
         }

@@ -64,7 +64,7 @@ def ensure_served(folder: ModelFolder, number: int, server: Server | None) -> No
 
 
 def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> int:
-    """Serve an older version again, the one before the live one where no number is given; return its number.
+    """Serve an older version again; return its number. With none given it is the one before the live one, or the last of a retired model.
 
     Raises:
         RepositoryError: there is no such version.
@@ -72,10 +72,10 @@ def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> 
     """
     live = folder.live()
     if number is None:
-        older = [version.number for version in folder.versions() if live is not None and version.number < live]
+        older = [version.number for version in folder.versions() if live is None or version.number < live]
         if not older:
             raise RepositoryError(
-                f"{folder.path.name} has no version older than the live one ({live})",
+                f"{folder.path.name} has no version {'to serve' if live is None else f'older than the live one ({live})'}",
                 hint=f"{command('builder', 'list')} shows the versions",
             )
         number = older[-1]
@@ -84,18 +84,24 @@ def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> 
     return number
 
 
-def retire(folder: ModelFolder, server: Server | None) -> None:
-    """Take the model out of service; its versions stay.
+def retire(folder: ModelFolder, server: Server | None) -> int:
+    """Take the model out of service; its versions stay. Return the version that was served.
 
     Raises:
         RepositoryError: nothing is served.
-        ServerError: the server does not unload it.
+        ServerError: the server does not unload it; it is still in service.
     """
-    if folder.live() is None:
+    live = folder.live()
+    if live is None:
         raise RepositoryError(f"{folder.path.name} is not in service", hint=f"{command('builder', 'list')} shows the versions")
     folder.unserve()
-    if server is not None:
-        server.unload(folder.path.name)
+    try:
+        if server is not None:
+            server.unload(folder.path.name)
+    except BaseException:
+        folder.serve(live)
+        raise
+    return live
 
 
 def _activate(folder: ModelFolder, number: int, server: Server) -> None:

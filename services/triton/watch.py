@@ -22,6 +22,7 @@ import numpy.typing as npt
 from services.core.card import ModelCard
 from services.core.errors import StackError
 from services.core.files import write_atomically
+from services.core.hints import command
 from services.core.published import CARD, CONFIG, GOLDEN, RECORD, live_version
 from services.core.record import BuildRecord
 from services.numerics.agreement import Agreement, Limits, measure
@@ -109,6 +110,11 @@ class Watcher:
     def _ask(self) -> int:
         """One turn's question; returns the version that was asked."""
         name = self._folder.name
+        if not (self._folder / CONFIG).exists():
+            self._proven = None  # the server is not at fault, and has to stay for the model to come back
+            raise Unhealthy(
+                f"{name} was taken out of service ({command('builder', 'retire')}); {command('builder', 'rollback')} serves it again"
+            )
         if not self._ready():
             raise Unhealthy(f"model {name} is not ready")
         if self._proven is None or not self._proven.is_live(self._folder):

@@ -4,7 +4,6 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from services.builder.compilers.base import Description
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
 from services.builder.compilers.tensorrt import TensorRtCompiler
 from services.builder.model_config import config_from_card, numbered
@@ -18,11 +17,8 @@ SERVING = {"tensorrt": TensorRtCompiler.serving, "onnxruntime": OnnxRuntimeCompi
 def message(make_card):
     def message(accelerator: str, *, pixels: bool) -> pb.ModelConfig:
         card = make_card(pixels=pixels)
-        description = Description(inputs=card.inputs, outputs=card.outputs, max_batch=32, precisions={})
         settings = BuilderSettings.from_env({"ACCELERATOR": accelerator})
-        return text_format.Parse(
-            numbered(config_from_card(card, description, SERVING[accelerator], settings), 3).to_text(), pb.ModelConfig()
-        )
+        return text_format.Parse(numbered(config_from_card(card, 32, SERVING[accelerator], (), settings), 3).to_text(), pb.ModelConfig())
 
     return message
 

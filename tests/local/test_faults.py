@@ -137,16 +137,19 @@ def test_read_only_repository(exported: Stack) -> None:
     assert "cannot write in /sys/kernel" in done.stderr
 
 
-def test_disk_full(exported: Stack) -> None:
-    """A file system of 24 kB; the version needs more."""
-    small = exported.folder / "small"
-    small.mkdir()
+@pytest.mark.parametrize("full", ["model_repository", "artifacts"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_disk_full(exported: Stack, full: str, precision: str) -> None:
+    """A file system of 24 kB; the version needs more, and so does the graph at its precision."""
+    small = exported.folders.repository if full == "model_repository" else exported.folders.artifacts / exported.name / "build"
+    small.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
     try:
-        done = exported.run("builder", code=7, MODEL_REPOSITORY_DIR=str(small))
+        done = exported.run("builder", code=7, PRECISION=precision)
         assert "No space left" in done.stderr
+        assert "free some space" in done.stderr
         assert list(small.rglob("config.pbtxt")) == []
         assert list(small.rglob(".staging*")) == []
     finally:
@@ -204,7 +207,7 @@ def test_no_server(stack: Stack) -> None:
 
 def test_settings_that_cannot_be(stack: Stack) -> None:
     done = stack.run("builder", code=2, MAX_BATCH="4", OPT_BATCH="8")
-    assert "MIN_BATCH <= OPT_BATCH <= MAX_BATCH" in done.stderr
+    assert "OPT_BATCH=8, MAX_BATCH=4: expected OPT_BATCH <= MAX_BATCH" in done.stderr
     done = stack.run("builder", code=2, PRECISION="fp17", KEEP_VERSIONS="0")
     assert "PRECISION=fp17" in done.stderr
     assert "KEEP_VERSIONS=0" in done.stderr

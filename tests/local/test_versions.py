@@ -89,6 +89,59 @@ def test_versions_are_listed_kept_and_rolled_back_with_their_own_config(tiny: St
     assert tiny.live_version() == 3
 
 
+def test_a_setting_of_serving_is_in_force_in_seconds_and_compiles_nothing(tiny: Stack) -> None:
+    tiny.run("builder")
+    tiny.serve()
+    published = tiny.run("builder", INSTANCE_COUNT="2", MAX_QUEUE_DELAY_US="100")
+    assert "the engine of version 1 is what would be built: it is published anew, nothing is compiled" in published.stderr
+    assert "optimises the graph" not in published.stderr
+    assert tiny.live_version() == 2
+    assert (tiny.model_folder / "2" / "model.onnx").samefile(tiny.model_folder / "1" / "model.onnx")
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as client:
+        config = client.get_model_config(tiny.name).config
+    assert config.instance_group[0].count == 2
+    assert config.dynamic_batching.max_queue_delay_microseconds == 100
+    assert not config.dynamic_batching.HasField("default_queue_policy")
+    assert json.loads(tiny.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
+
+
+def test_a_retired_model_is_out_of_the_server_which_stays_until_it_comes_back(tiny: Stack) -> None:
+    tiny.run("builder")
+    tiny.serve()
+    server = tiny.server
+    assert server is not None
+    retired = tiny.run("builder", "retire", tiny.name)
+    assert f"{tiny.name} is out of service" in retired.stderr
+    assert [row["live"] for row in json.loads(tiny.run("builder", "list", "--json").stdout)] == [False]
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as client:
+        while client.is_model_ready(tiny.name):
+            time.sleep(0.1)
+        # The watcher asks every few seconds, and ends a server that fails three times.
+        time.sleep(8)
+        assert server.poll() is None
+        assert "not in service" in tiny.run("builder", "retire", code=7).stderr
+        tiny.run("builder", "rollback")
+        assert client.is_model_ready(tiny.name, "1")
+    tiny.wait_until_healthy(30, lambda _why: None)
+    tiny.run("builder", "retire")
+    assert "put back into service" in tiny.run("builder").stderr
+    assert tiny.live_version() == 1
+
+
+@pytest.mark.parametrize("precision", ["int8", "auto"])
+def test_a_quantised_version_without_calibration_pictures_gets_healthy(lite0: Stack, tmp_path: Path, precision: str) -> None:
+    """It may disagree in a near-tie or two; what the builder let through must be good enough for everybody who asks later."""
+    stack = Stack(tmp_path, MODEL=lite0.settings["MODEL"], ARTIFACTS_DIR=lite0.settings["ARTIFACTS_DIR"], PRECISION=precision)
+    stack.run("builder")
+    stack.serve()
+    try:
+        agreement = json.loads(stack.run("client", "verify", "--json").stdout)
+        assert agreement["top1_agreement"] >= agreement["min_top1_agreement"]
+        stack.run("builder", "verify")
+    finally:
+        stack.stop()
+
+
 def test_an_engine_that_fails_the_gate_is_not_published(tiny: Stack) -> None:
     """The graph is exchanged for one with other weights behind the card's back, with a hash that fits."""
     tiny.run("builder")

@@ -46,7 +46,7 @@ def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
 
 
 def main() -> int:
-    """Check the environment; ``DOTENV_KEYS`` are the keys that stand in ``.env`` (scripts/up says so, where a container has no such file)."""
+    """Check the environment; ``DOTENV_KEYS`` are the keys of ``.env``, which scripts/up hands to a container that lacks the file."""
     logging_setup.set_up("settings")
     check(os.environ, os.environ.get("DOTENV_KEYS", "").split())
     return 0

@@ -1,7 +1,6 @@
 """What a change of each setting makes anew: an engine, a publication of the same engine, or nothing."""
 
 import logging
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,11 +12,14 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from services.builder.build import build
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
-from services.core.errors import RepositoryError
+from services.builder.repository import ModelFolder
+from services.core.errors import ContractError, RepositoryError
 from services.core.files import sha256_of
 from services.core.record import BuildRecord
 from services.core.settings import BuilderSettings
 from services.core.settings.base import told
+from services.numerics.agreement import Limits, measure
+from services.numerics.golden import load_golden
 from services.onnx_graphs.session import graph_runner
 
 # Another value for each setting that makes something anew; a new setting has to be added here.
@@ -141,24 +143,73 @@ def test_force_compiles(builder):
     assert builder(force=True) == (2, ["fp32"])
 
 
-def test_code_is_no_input(builder, tmp_path):
-    """A changed comment rebuilds nothing: only what is published itself is hashed."""
+def test_what_was_measured_of_an_engine_goes_with_it(builder, tmp_path):
     builder()
-    record = BuildRecord.load(tmp_path / "repository" / "tiny" / "1" / "build.json")
-    code = {path.name: path.read_bytes() for path in (tmp_path / "repository" / "tiny" / "1").glob("*.py")}
-    assert set(code) == {"model.py", "agreement.py"}
-    assert record.engine_fingerprint != record.publication_fingerprint
+    builder(INSTANCE_COUNT="2")
+    one, two = (BuildRecord.load(tmp_path / "repository" / "tiny" / version / "build.json") for version in "12")
+    assert two == one.model_copy(update={"publication_fingerprint": two.publication_fingerprint})
+    assert two.publication_fingerprint != one.publication_fingerprint
 
 
-def test_a_full_disk_is_called_one(builder, tmp_path):
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", repository], capture_output=True).returncode:
+def test_a_rollback_holds_until_something_changes(builder, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    builder()
+    builder(INSTANCE_COUNT="2")
+    folder = ModelFolder(tmp_path / "repository", "tiny")
+    folder.serve(1)
+    assert builder(INSTANCE_COUNT="2") == (1, [])
+    assert "version 2; version 1 is served since a rollback (rollback 2 ends it)" in caplog.text
+    assert folder.live() == 1
+    assert builder() == (1, [])
+    assert builder(INSTANCE_COUNT="3") == (3, [])
+
+
+def test_a_build_puts_a_retired_model_back_into_service(builder, tmp_path):
+    builder()
+    folder = ModelFolder(tmp_path / "repository", "tiny")
+    folder.unserve()
+    assert builder() == (1, [])
+    assert (folder.live(), folder.numbers()) == (1, [1])
+    folder.unserve()
+    assert builder(INSTANCE_COUNT="2") == (2, [])
+
+
+def test_a_server_that_could_not_load_the_engine_is_found_out_before_anything_is_lowered(builder, exported, monkeypatch):
+    def refuse(_self):
+        raise ContractError("this builder has TensorRT 11, the server has 10")
+
+    monkeypatch.setattr(Counting, "demand_server", refuse)
+    with pytest.raises(ContractError, match="the server has 10"):
+        builder()
+    assert not (exported / "build").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "auto"])
+def test_without_calibration_pictures_every_precision_passes_by_the_rule_it_was_published_with(builder, tmp_path, precision):
+    """Each row of the golden set alone, as the health check asks, too."""
+    builder(PRECISION=precision)
+    version = tmp_path / "repository" / "tiny" / "1"
+    record, golden = BuildRecord.load(version / "build.json"), load_golden(version / "golden.npz")
+    found = graph_runner(version / "model.onnx")(golden.inputs)
+    limits = Limits.of(record.accuracy.model_dump())
+    assert measure(found, golden.scores, limits).problems == []
+    for row in range(len(found)):
+        part = limits.of_part(1, len(found))
+        assert measure(found[row : row + 1], golden.scores[row : row + 1], part).problems == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize(("full", "pages"), [("repository", 4), ("artifacts/tiny/build", 0)])
+def test_a_full_disk_is_called_one(builder, tmp_path, full, pages, precision):
+    """Under MODEL_REPOSITORY what is compiled has no room, under ARTIFACTS what is lowered; both used to fail in words of protobuf."""
+    folder = tmp_path / full
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4 * (pages + 1)}k", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("only root can mount a small file system")
     try:
+        (folder / "something else").write_bytes(bytes(4096))
         with pytest.raises(RepositoryError, match="No space left on device") as caught:
-            builder()
+            builder(PRECISION=precision)
         assert "free some space" in caught.value.hint
     finally:
-        subprocess.run(["umount", repository], check=True)
-        shutil.rmtree(repository)
+        subprocess.run(["umount", folder], check=True)

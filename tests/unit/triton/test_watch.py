@@ -112,6 +112,19 @@ def test_a_version_that_was_built_anew_has_to_prove_itself_anew(watch, triton, p
     assert [len(rows) for _, rows in triton.asked] == [1, 1, 1, 1]
 
 
+def test_a_retired_model_is_not_served_and_ends_no_server(watch, triton, publish, tmp_path):
+    watch.turn()
+    (publish() / "config.pbtxt").unlink()
+    triton.ready = set()
+    for _ in range(5):
+        assert watch.turn().startswith("m was taken out of service")
+    assert watch.failures == 0
+    assert not verdict(tmp_path)["healthy"]
+    publish()
+    triton.ready = ready(3)
+    assert watch.turn() == ""
+
+
 def test_a_first_version_that_is_not_loaded_is_not_healthy(watch, triton):
     triton.ready = ready()
     assert watch.turn() == "version 3 of m is not loaded"

@@ -1,0 +1,61 @@
+"""The builder's command line as one typed value."""
+
+from dataclasses import dataclass
+
+from services.core import stage
+from services.core.hints import command
+from services.core.settings import BuilderSettings
+
+COMMANDS = ("build", "list", "rollback", "retire", "verify")
+
+_DESCRIPTION = """\
+Compile an exported model, prove it against the original, and publish it for Triton.
+
+commands:
+  build               build and publish what has changed since the last time, down to nothing (the default)
+  list                show the published versions
+  rollback [VERSION]  serve an older version again, with the config it was published with; the one before, if none is named
+  retire [MODEL]      take a model out of service; its versions stay, and rollback or build brings it back
+  verify              ask the live version for the known answers: over the server, or here if none answers
+
+examples:
+  PRECISION=fp16 {program} build
+  {program} build --force
+  {program} list --json
+  {program} rollback 3
+  {program} retire resnet50
+
+Exit codes: 0 all went well, 2 settings, 4 a file or the model card, 5 the compiler, 6 answers that differ from the original model's,
+7 the model repository, 8 server.
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the user asks for; ``model`` is the name that ``retire`` was given, "" for the configured one."""
+
+    command: str
+    version: int | None
+    model: str
+    force: bool
+    json: bool
+    debug: bool
+
+    @classmethod
+    def parse(cls, argv: list[str] | None = None) -> "Arguments":
+        """Read the command line; on a mistake, show the usage and end with exit code 2."""
+        parser = stage.argument_parser("builder", _DESCRIPTION.format(program=command("builder")), BuilderSettings.help())
+        parser.add_argument("command", nargs="?", choices=COMMANDS, default="build", metavar="COMMAND", help="see above")
+        parser.add_argument("operand", nargs="?", default="", metavar="VERSION|MODEL", help="with rollback and retire: see above")
+        parser.add_argument("--force", action="store_true", help="with build: compile and publish even if nothing has changed")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        found = vars(parser.parse_intermixed_args(argv))
+        wanted, operand = found["command"], found.pop("operand")
+        if wanted == "rollback" and operand and not operand.isdecimal():
+            parser.error(f"rollback takes the number of a version, found {operand!r}; {command('builder', 'list')} shows the versions")
+        if operand and wanted not in ("rollback", "retire"):
+            parser.error(f"{wanted} takes no further words, found {operand!r}")
+        if found["force"] and wanted != "build":
+            parser.error(f"--force belongs to build, found it with {wanted}")
+        version = int(operand) if operand and wanted == "rollback" else None
+        return cls(version=version, model=operand if wanted == "retire" else "", **found)
