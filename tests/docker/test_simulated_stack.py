@@ -130,6 +130,25 @@ def test_a_half_precision_engine_is_hot_loaded_and_rolled_back(gpu_stack: Compos
     assert gpu_stack.inspect("triton", "{{.State.StartedAt}}") == started
 
 
+@on_the_release
+def test_a_server_of_another_tensorrt_is_not_started(gpu_stack: ComposeStack) -> None:
+    output = gpu_stack.compose("run --rm -T --no-deps -e TRT_VERSION=11.1.0.106 triton", code=4)
+    assert f"this server has TensorRT 11.1.0.106, version 1 of {NAME} was built with {RELEASE}" in output
+    assert "NGC_RELEASE" in output
+
+
+@on_the_release
+def test_forward_compatibility_reaches_builder_and_server(gpu_stack: ComposeStack) -> None:
+    """NVIDIA's images bring it by BASH_ENV; without it the simulators fail as CUDA does on an older driver."""
+    for service in ("builder", "triton"):
+        image = gpu_stack.inspect(service, "{{.Image}}")
+        command = ["docker", "run", "--rm", "--entrypoint", "", image, "trtexec", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert "CUDA initialization failure with error: 35" in done.stderr
+    assert record(gpu_stack, NAME, 1)["compiler"]["name"] == "tensorrt"
+    assert gpu_stack.inspect("triton", "{{.State.Health.Status}}") == "healthy"
+
+
 def test_the_overlay_changes_only_what_needs_the_device() -> None:
     """So that what is proven here is said of ``compose.yaml``."""
     plain, simulated = (resolved(*files) for files in (FILES[:1], FILES))
