@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -109,8 +110,9 @@ def _wait(process: subprocess.Popen[bytes], port: int, model: str, log: Path) ->
     while not _ready(port, model):
         if process.poll() is not None or time.monotonic() > deadline:
             what = "did not get ready" if process.poll() is None else f"ended with {process.returncode}"
-            last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise ServerError(f"tritonserver {what}; the end of its log:\n{last}")
+            # The end of the log is a table of options; errors begin with E and the date.
+            lines = [line for line in log.read_text(errors="replace").splitlines() if re.match(r"E\d{4} |error: ", line)]
+            raise ServerError(f"tritonserver {what}; the errors in its log:\n" + "\n".join(lines[-10:]))
         time.sleep(0.05)
 
 

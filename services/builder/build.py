@@ -12,7 +12,7 @@ from services.builder.compilers.speed import faster
 from services.builder.export import Export, read_export
 from services.builder.fingerprints import engine_fingerprint, publication_fingerprint
 from services.builder.model_config import config_from_card
-from services.builder.precision import obstacle
+from services.builder.precision import UnfitGraphError, obstacle
 from services.builder.publish import ensure_served, publish, switch
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
@@ -109,7 +109,7 @@ def _built(settings: BuilderSettings, export: Export, compiler: Compiler, stagin
     for precision in _candidates(settings, compiler):
         try:
             passed.append(make_engine(settings, export, compiler, precision, staging / precision, fingerprint))
-        except (AccuracyError, ToolError) as error:
+        except (AccuracyError, ToolError, UnfitGraphError) as error:
             log.warning("auto leaves %s out: %s", precision, error)
     if not passed:
         raise ToolError("PRECISION=auto: no precision could be built", hint="the warnings above say why; try PRECISION=fp32")

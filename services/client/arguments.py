@@ -62,7 +62,6 @@ class Arguments:
         """Read the command line; on a mistake, show the usage and end with exit code 2."""
         program = command("client")
         parser = stage.argument_parser("client", _DESCRIPTION.format(program=program), ClientSettings.help())
-        parser.prog = program
         parser.add_argument("words", nargs="*", metavar="[COMMAND] PICTURE", help="see above")
         for option, (name, value) in _SETTINGS.items():
             meaning = f"{ClientSettings.model_fields[name].description} ({name.upper()})"

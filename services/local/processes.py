@@ -17,19 +17,21 @@ GRACE_SECONDS = 5.0
 def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> int:
     """Run a program to its end; one that was killed by a signal gives 128 and the signal's number, as in a shell.
 
-    Ctrl-C reaches the program as well, and it gets the time to clean up; a SIGTERM that reached us alone is handed on.
+    Whatever interrupts us (Ctrl-C, SIGTERM) reaches it as SIGTERM, and it gets the time to clean up. Ctrl-C itself it does not
+    see: while it still imports modules, it could only end in a traceback.
     """
-    with subprocess.Popen(command, env=environment, cwd=folder) as process:
+    with subprocess.Popen(command, env=environment, cwd=folder, preexec_fn=_ignore_ctrl_c) as process:
         try:
             code = process.wait()
-        except BaseException as error:
-            try:
-                process.wait(GRACE_SECONDS if isinstance(error, KeyboardInterrupt) else 0)
-            except subprocess.TimeoutExpired:
-                process.terminate()
-                process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
             raise
     return code if code >= 0 else 128 - code
+
+
+def _ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def runs(pid: int, word: str) -> bool:

@@ -1,7 +1,7 @@
 """Starts tritonserver on the published model, stays its parent, and watches it: ``python -m services.triton.launch``.
 
 The same command runs in NVIDIA's image, in the CPU image and as a local process; what differs comes from the settings. A server that
-was healthy and then fails three questions in a row is ended with exit code 8, for Docker or the local launcher to start it again.
+was healthy and then fails three of its last eight questions is ended with exit code 8, for Docker or the local launcher to start it again.
 
 The options are those of ``src/command_line_parser.cc`` of triton-inference-server/server; all that are always given exist
 from 24.10 (the release of the PyPI wheel) to 26.08. Restricted APIs are described in its
@@ -135,7 +135,7 @@ def serve(argv: Sequence[str], watcher: Watcher) -> int:
 
     Raises:
         ToolError: it cannot be started.
-        ServerError: it was healthy, and then failed three questions in a row.
+        ServerError: it was healthy, and then failed three of the last questions.
     """
     stopping = False
 

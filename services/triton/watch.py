@@ -11,6 +11,7 @@ import http.client
 import json
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from services.numerics.golden import Golden, load_golden
 from services.triton.healthcheck import QUESTION_SECONDS
 
 log = logging.getLogger(__name__)
+
+
+RECENT_TURNS = 8
+"""How many turns are looked back on."""
 
 
 class Unhealthy(Exception):  # noqa: N818 - a finding, no error
@@ -71,8 +76,15 @@ class Watcher:
         self._port, self._folder, self._verdict = port, folder, verdict
         self._proven: Version | None = None
         self._row = 0
-        self.failures = 0
-        """In a row, since the server was healthy; none before it was so for the first time."""
+        self._failed: deque[bool] = deque(maxlen=RECENT_TURNS)
+
+    @property
+    def failures(self) -> int:
+        """How many of the last turns failed; none before the server was healthy for the first time.
+
+        Not in a row: where one of two instances died, every other question is still answered.
+        """
+        return sum(self._failed)
 
     @property
     def pause(self) -> float:
@@ -85,7 +97,7 @@ class Watcher:
             number, problem = self._ask(), ""
         except (Unhealthy, StackError, OSError, http.client.HTTPException, KeyError, ValueError) as error:
             number, problem = 0, str(error) or type(error).__name__
-        self.failures = self.failures + 1 if problem and self._proven else 0
+        self._failed.append(bool(problem and self._proven))
         self._report(not problem, problem or f"{self._folder.name} version {number} gives the known answers")
         return problem
 
@@ -111,6 +123,7 @@ class Watcher:
                 agreement = self._answers(version, version.golden, Limits.of(version.record.accuracy.model_dump()))
                 log.info("version %d: %s", version.number, agreement)
                 self._proven = version
+                self._failed.clear()  # what a switch of versions may have cost says nothing of the new one
                 return version.number
             if self._proven is None:
                 raise Unhealthy(f"version {version.number} of {name} is not loaded")

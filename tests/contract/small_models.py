@@ -38,4 +38,4 @@ mobilenet = partial(
 )
 convnext = partial(_seeded, ConvNeXt, [CNBlockConfig(32, 64, 1), CNBlockConfig(64, None, 1)])
 vit = partial(_seeded, VisionTransformer, SIDE, patch_size=16, num_layers=2, num_heads=2, hidden_dim=64, mlp_dim=128)
-swin = partial(_seeded, SwinTransformer, [4, 4], 32, [2, 2], [1, 2], [7, 7])
+swin = partial(_seeded, SwinTransformer, [4, 4], 32, [2, 1], [1, 2], [7, 7])

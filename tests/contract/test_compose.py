@@ -1,6 +1,5 @@
 """What the compose files promise: order, hardening, ports, settings; and that the variants differ only where they may."""
 
-import itertools
 import json
 import os
 import re
@@ -9,10 +8,21 @@ import subprocess
 
 import pytest
 
-from services.core.settings import BuilderSettings, ClientSettings, ExporterSettings
+from services.core.settings import BuilderSettings, ClientSettings, ExporterSettings, ModelSettings, Settings, TritonSettings
+from services.core.settings.base import told
+from services.core.settings.reference import keys
+from services.local.stack import DEFAULT_MODEL
+from tests.contract.test_import_isolation import BELOW
 
-STAGES = {"exporter": ExporterSettings, "builder": BuilderSettings, "client": ClientSettings}
-BY_LAUNCHER = {"ACCELERATOR", "ARTIFACTS_DIR", "MODEL_REPOSITORY_DIR", "TRITON_URL", "TRITON_GRPC_URL", "ADMIN_KEY_FILE"}
+STAGES: dict[str, type[Settings]] = {
+    "exporter": ExporterSettings,
+    "builder": BuilderSettings,
+    "triton": TritonSettings,
+    "client": ClientSettings,
+}
+PORTS = {"HTTP_PORT", "GRPC_PORT", "METRICS_PORT"}  # inside the container they are always the same
+# What other programs read: Python, PyTorch, CUDA, and core.hints.
+OF_OTHERS = {"LAUNCHER", "TORCH_HOME", "PYTHONPATH", "CUDA_DEVICE_ORDER"}
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0,
@@ -46,13 +56,6 @@ def gpu(config):
 @pytest.fixture(scope="module")
 def cpu(config):
     return config("compose.yaml", "compose.cpu.yaml")["services"]
-
-
-@pytest.fixture(scope="module")
-def dotenv(root):
-    lines = re.findall(r"^([A-Z_]+)=(.*)$", (root / ".env").read_text(), re.MULTILINE)
-    assert len(lines) == len(dict(lines)), "a key stands twice in .env"
-    return dict(lines)
 
 
 def test_every_stage_waits_for_the_one_before(gpu):
@@ -94,7 +97,20 @@ def test_only_triton_is_published_and_only_on_loopback(gpu, config):
 
 def test_triton_reads_the_repository_and_the_key_and_writes_neither(gpu):
     mounts = {mount["target"]: mount.get("read_only", False) for mount in gpu["triton"]["volumes"]}
-    assert mounts == {"/model_repository": True, "/run/admin": True, "/app/services": True}
+    assert mounts == {"/model_repository": True, "/run/admin": True}
+
+
+def test_no_code_is_mounted(gpu, root):
+    sources = {mount["source"] for service in gpu.values() for mount in service.get("volumes", []) if mount["type"] == "bind"}
+    assert sources == {str(root / name) for name in ("model_repository", "samples", "models")}
+
+
+def test_an_image_holds_the_rooms_that_its_service_may_import(root):
+    stages = re.split(r"(?m)^FROM \S+ AS ", (root / "services" / "Dockerfile").read_text())
+    found = {stage.split()[0]: set(re.findall(r"^COPY services/(\w+) ", stage, re.MULTILINE)) for stage in stages}
+    for target in ("exporter", "builder", "client", "triton", "triton-cpu"):
+        service = target.removesuffix("-cpu")
+        assert found[target] == {service, *BELOW[service]}, target
 
 
 def test_the_admin_key_is_seen_by_builder_and_triton_alone(gpu):
@@ -102,30 +118,33 @@ def test_the_admin_key_is_seen_by_builder_and_triton_alone(gpu):
     assert holders == {"prepare", "builder", "triton"}
 
 
-def test_a_stop_leaves_the_server_its_time(gpu, dotenv):
-    assert int(gpu["triton"]["stop_grace_period"].removesuffix("s")) > int(dotenv["EXIT_TIMEOUT_SECONDS"])
+def test_a_stop_leaves_the_server_its_time(gpu):
+    assert int(gpu["triton"]["stop_grace_period"].removesuffix("s")) > TritonSettings().exit_timeout_seconds
+
+
+def test_a_server_that_ends_by_itself_is_started_again_three_times_at_most(gpu):
+    assert {name: service["restart"] for name, service in gpu.items() if "restart" in service} == {"triton": "on-failure:3"}
 
 
 def test_builder_and_triton_reserve_the_gpus(gpu, config):
     reserving = [name for name, service in gpu.items() if "deploy" in service]
     assert reserving == ["builder", "triton"]
     (device,) = gpu["triton"]["deploy"]["resources"]["reservations"]["devices"]
-    assert (device["driver"], device["capabilities"], device["count"]) == ("nvidia", ["gpu"], -1)
-    one = config("compose.yaml", GPU_COUNT="1")["services"]["builder"]["deploy"]["resources"]["reservations"]["devices"][0]
-    assert one["count"] == 1
+    assert device == {"driver": "nvidia", "capabilities": ["gpu"], "device_ids": ["all"]}
+    services = config("compose.yaml", GPU_DEVICE_IDS="1,GPU-8a")["services"]
+    for name in reserving:
+        (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert device["device_ids"] == ["1,GPU-8a"]  # Docker hands them on as NVIDIA_VISIBLE_DEVICES
+        assert services[name]["environment"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_the_three_nvidia_images_are_of_one_release(config):
-    services = config("compose.yaml", NGC_RELEASE="26.07")["services"]
-    found = [
-        services["exporter"]["build"]["args"]["BASE_IMAGE"],
-        services["builder"]["build"]["args"]["BASE_IMAGE"],
-        services["triton"]["image"],
-    ]
-    assert found == [f"nvcr.io/nvidia/{name}:26.07-py3" for name in ("pytorch", "tensorrt", "tritonserver")]
-    other = config("compose.yaml", PYTORCH_IMAGE="a", TENSORRT_IMAGE="b", TRITON_IMAGE="c")["services"]
-    assert (other["exporter"]["build"]["args"]["BASE_IMAGE"], other["builder"]["build"]["args"]["BASE_IMAGE"]) == ("a", "b")
-    assert other["triton"]["image"] == "c"
+    def bases(**settings):
+        services = config("compose.yaml", **settings)["services"]
+        return [services[name]["build"]["args"]["BASE_IMAGE"] for name in ("exporter", "builder", "triton")]
+
+    assert bases(NGC_RELEASE="26.07") == [f"nvcr.io/nvidia/{name}:26.07-py3" for name in ("pytorch", "tensorrt", "tritonserver")]
+    assert bases(PYTORCH_IMAGE="a", TENSORRT_IMAGE="b", TRITON_IMAGE="c") == ["a", "b", "c"]
 
 
 def test_the_variants_differ_only_where_they_may(gpu, cpu):
@@ -144,13 +163,20 @@ def test_the_variants_differ_only_where_they_may(gpu, cpu):
         "triton.build",
         "triton.deploy",
         "triton.environment",
-        "triton.image",
-        "client.environment",
     }
-    for name in ("exporter", "builder", "triton", "client"):
+    for name in ("exporter", "builder", "triton"):
         before, after = gpu[name]["environment"], cpu[name]["environment"]
         changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         assert changed == {"MODEL", "ACCELERATOR"} if name == "builder" else changed == {"MODEL"}, name
+
+
+def test_the_images_differ_by_their_base_alone(gpu, cpu):
+    for name in ("exporter", "builder", "triton"):
+        before, after = gpu[name]["build"], cpu[name]["build"]
+        assert before["args"].items() - after["args"].items() == {("BASE_IMAGE", before["args"]["BASE_IMAGE"])}
+        assert after["args"].keys() - before["args"].keys() == {"APT_PACKAGES"}
+        assert after["target"] == ("triton-cpu" if name == "triton" else before["target"])
+        assert before["secrets"] == after["secrets"]
 
 
 def test_one_setting_puts_the_ngc_server_on_the_cpu(config):
@@ -159,38 +185,44 @@ def test_one_setting_puts_the_ngc_server_on_the_cpu(config):
     assert triton["build"]["args"]["BASE_IMAGE"] == image
 
 
-def test_the_default_models_are_those_of_scripts_up(root, gpu, cpu):
-    chosen = dict(re.findall(r"^ +(\w+)\) MODEL=\$\{MODEL:-(\w+)\}", (root / "scripts" / "common.sh").read_text(), re.MULTILINE))
-    assert chosen == {
-        "gpu": gpu["client"]["environment"]["MODEL"],
-        "cpu": cpu["client"]["environment"]["MODEL"],
-        "local": cpu["client"]["environment"]["MODEL"],
-    }
+def test_the_default_models_are_those_of_the_code(gpu, cpu):
+    for name in ("exporter", "builder", "triton"):
+        assert gpu[name]["environment"]["MODEL"] == ModelSettings().model
+        assert cpu[name]["environment"]["MODEL"] == DEFAULT_MODEL
 
 
-def test_every_setting_of_a_stage_reaches_it(gpu):
-    for name, settings in STAGES.items():
-        wanted = {field.upper() for field in settings.model_fields}
-        assert wanted - BY_LAUNCHER <= gpu[name]["environment"].keys(), name
+def test_a_client_that_is_told_no_model_asks_the_server(gpu, cpu, config):
+    for environment in (gpu["client"]["environment"], cpu["client"]["environment"]):
+        assert (environment["MODEL"], environment["MODEL_NAME"]) == ("", "")
+    told = config("compose.yaml", MODEL="resnet18", MODEL_NAME="shop")["services"]
+    assert {(told[name]["environment"]["MODEL"], told[name]["environment"]["MODEL_NAME"]) for name in STAGES} == {("resnet18", "shop")}
 
 
-def test_every_variable_of_the_compose_files_is_in_dotenv(root, dotenv):
+@pytest.mark.parametrize("name", STAGES)
+def test_every_setting_of_a_stage_reaches_it_and_no_other(gpu, name):
+    kind = STAGES[name]
+    fields = {field.upper() for field in kind.model_fields} - PORTS
+    by_launcher = {field.upper() for field in kind.model_fields if told(kind, field)["by_launcher"]}
+    assert fields - by_launcher <= gpu[name]["environment"].keys() <= fields | OF_OTHERS
+
+
+def test_every_setting_of_every_stage_is_checked_before_the_first_starts(gpu):
+    wanted = {field.upper() for kind in STAGES.values() for field in kind.model_fields if not told(kind, field)["by_launcher"]}
+    assert wanted <= gpu["prepare"]["environment"].keys()
+    assert "services.core.settings.check" in " ".join(gpu["prepare"]["command"])
+
+
+def test_a_setting_reaches_the_stages_as_it_is_written(config):
+    written = {"MAX_BATCH": "7", "WEIGHTS": "/models/a b.pth", "CLIENT_BATCH": "3", "MAX_PIXELS": "1000", "EXIT_TIMEOUT_SECONDS": "4"}
+    services = config("compose.yaml", **written)["services"]
+    for name, kind in STAGES.items():
+        for key, value in written.items():
+            assert services[name]["environment"].get(key) == (value if key.lower() in kind.model_fields else None), name
+            assert services["prepare"]["environment"][key] == value
+
+
+def test_every_variable_of_the_compose_files_is_a_setting(root):
     text = re.sub(r"(?m)^#.*", "", (root / "compose.yaml").read_text() + (root / "compose.cpu.yaml").read_text())
-    handed_on = re.findall(r"^      ([A-Z_]+):$", text, re.MULTILINE)
-    assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | set(handed_on) <= dotenv.keys()
-
-
-def test_dotenv_has_every_setting_with_the_default_of_the_code(dotenv):
-    for settings in STAGES.values():
-        # Of these two the code has no default, or another one a launcher.
-        environment = {key: value for key, value in dotenv.items() if key not in ("MODEL", "NGC_RELEASE")}
-        assert settings.from_env(environment) == settings.from_env({})
-        for name in settings.model_fields:
-            assert name.upper() in dotenv.keys() | BY_LAUNCHER, name
-
-
-def test_every_key_of_dotenv_has_a_meaning(root):
-    lines = (root / ".env").read_text().splitlines()
-    for before, line in itertools.pairwise(lines):
-        if re.match(r"[A-Z_]+=", line):
-            assert before.startswith("#") or re.match(r"[A-Z_]+=", before), line
+    handed_on = set(re.findall(r"(?m)^ +([A-Z_]+):$", text)) - OF_OTHERS
+    assert handed_on
+    assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | handed_on <= keys()

@@ -17,13 +17,14 @@ import pytest
 
 from services.builder.precision import lower, obstacle
 from services.core.errors import SettingsError
-from services.exporter.graph import with_pixel_input, with_probabilities
+from services.exporter.graph import with_pixel_input, with_softmax
 from tests.conftest import ROOT
 
 rtx = pytest.importorskip("tests.contract.rtx")
 pytest.importorskip("torch", reason="pip install torch torchvision: the exporter")
 
 WHOLE, SMALL = "efficientnet_lite0", ("resnet", "efficientnet", "mobilenet", "convnext", "vit", "swin")
+BOTH_INPUTS = "resnet"
 SIDES = {WHOLE: 224} | dict.fromkeys(SMALL, 112)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 CELLS = [
@@ -31,7 +32,7 @@ CELLS = [
     for model in SIDES
     for precision in PRECISIONS
     for kind in ("uint8", "float32")
-    if kind == "uint8" or model == WHOLE or precision == "fp32"
+    if kind == "uint8" or model == BOTH_INPUTS or precision == "fp32"
 ]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Importing PyTorch takes longer than an export: one process makes them all.
@@ -64,7 +65,7 @@ def exported(tmp_path_factory):
         if kind == "float32":
             return plain
         if not pixels.exists():
-            onnx.save(with_probabilities(with_pixel_input(onnx.load(str(plain)), MEAN, STD)), str(pixels))
+            onnx.save(with_softmax(with_pixel_input(onnx.load(str(plain)), MEAN, STD)), str(pixels))
         return pixels
 
     return export

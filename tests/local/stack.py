@@ -83,6 +83,7 @@ class Stack(LocalStack):
         try:
             self.wait_until_healthy(wait_seconds, lambda _why: None)
         except ServerError as error:
+            self.stop()
             raise AssertionError(f"{error}\n{self.log}") from None
 
     def stop(self) -> bool:

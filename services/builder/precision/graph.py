@@ -8,7 +8,7 @@ import onnx
 import onnx.version_converter
 from onnx import NodeProto, TensorProto
 
-from services.core.errors import SettingsError
+from services.builder.precision.spec import UnfitGraphError
 from services.onnx_graphs.inspect import control_flow, opset_of
 from services.onnx_graphs.simplify import simplified
 
@@ -70,7 +70,7 @@ def _raised(path: Path, least_opset: int) -> Path | onnx.ModelProto:
 def _refuse_control_flow(model: onnx.ModelProto) -> None:
     """A branch reads tensors of the outer graph unseen; no classifier of ours has one."""
     for node in control_flow(model):
-        raise SettingsError(
+        raise UnfitGraphError(
             f"node {node.name or node.op_type}: the graph has control flow ({node.op_type}), which no precision but fp32 supports",
             hint="set PRECISION=fp32, or export the model without branches that depend on data",
         )

@@ -14,9 +14,8 @@ from services.builder.precision.half import to_half
 from services.builder.precision.overflow import beyond_fp16
 from services.builder.precision.quantised import for_onnxruntime, for_tensorrt
 from services.builder.precision.scales import rescaled
-from services.builder.precision.spec import PrecisionSpec, require
+from services.builder.precision.spec import PrecisionSpec, UnfitGraphError, require
 from services.builder.precision.targets import targets, weighted
-from services.core.errors import SettingsError
 
 _HALF_NOTE = "other weights and activations {}; input, output and softmax FP32"
 
@@ -45,7 +44,8 @@ def lower(graph: Path, out: Path, precision: str, accelerator: str, calibration:
         calibration: inputs as the graph takes them, UINT8 [N, H, W, 3] or FP32 [N, 3, H, W], N from 8 to 512.
 
     Raises:
-        SettingsError: the precision cannot be had with this accelerator, or with this graph.
+        SettingsError: the precision cannot be had with this accelerator.
+        UnfitGraphError: it cannot be had with this graph.
     """
     spec = require(precision, accelerator)
     if spec.onnx_type == TensorProto.FLOAT:
@@ -75,7 +75,7 @@ def _tensorrt(path: Path, spec: PrecisionSpec, calibration: NDArray[Any]) -> tup
 def _quantised(graph: Graph, spec: PrecisionSpec, calibration: NDArray[Any], notes: tuple[str, ...]) -> tuple[Graph, Lowered]:
     chosen, able = targets(graph, spec.onnx_type), weighted(graph)
     if not chosen:
-        raise SettingsError(
+        raise UnfitGraphError(
             f"PRECISION={spec.name}: none of the graph's {len(able)} matrix operations has a fast {spec.name} kernel",
             hint="set PRECISION=fp16; operations of few channels, and products of one row, are not quantised",
         )

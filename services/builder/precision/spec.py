@@ -15,6 +15,10 @@ REVISION = 2
 """Of how graphs are lowered; a part of an engine's fingerprint. ``tests/unit/builder/precision/test_revision.py`` says when to raise it."""
 
 
+class UnfitGraphError(SettingsError):
+    """This graph cannot be had at the precision asked for; at another it can."""
+
+
 @dataclass(frozen=True)
 class PrecisionSpec:
     """One precision.

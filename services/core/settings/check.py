@@ -46,7 +46,7 @@ def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
 
 
 def main() -> int:
-    """Check the environment; ``DOTENV_KEYS`` are the keys that stand in ``.env`` (scripts/up says so, where a container has no such file)."""
+    """Check the environment; in ``DOTENV_KEYS`` scripts/up hands on the keys of ``.env``, which no container sees."""
     logging_setup.set_up("settings")
     check(os.environ, os.environ.get("DOTENV_KEYS", "").split())
     return 0

@@ -129,7 +129,8 @@ class ServingSettings(Settings):
         "execution instances of the model",
         affects="serving",
         ge=1,
-        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out ONNX Runtime's threads",
+        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out ONNX Runtime's threads: 2 are faster for several "
+        "clients at a time ([benchmarks.md](benchmarks.md))",
     )
     instance_kind: Literal["", "KIND_GPU", "KIND_CPU"] = setting(
         "",
@@ -148,7 +149,7 @@ class ServingSettings(Settings):
         advice="Triton's documentation advises leaving it empty with one optimisation profile",
     )
     max_queue_delay_us: int = setting(
-        500,
+        0,
         "time a request may wait for others to join its batch, in microseconds",
         affects="serving",
         ge=0,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def make_config(make_card: Callable[..., ModelCard]) -> Callable[..., ModelConfi
 
     def make(**changes: object) -> ModelConfig:
         card = make_card()
-        fields = {
+        fields: dict[str, Any] = {
             "name": card.name,
             "version": 0,
             "serving": Serving(backend="python", default_model_filename="model.py"),

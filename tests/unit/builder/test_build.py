@@ -1,14 +1,17 @@
 """An export is built and published for real, by ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from services.builder import candidate
 from services.builder.build import build
 from services.builder.compilers import onnxruntime
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
+from services.builder.precision import Lowered, UnfitGraphError
 from services.builder.repository import ModelFolder
 from services.core.errors import ContractError
 from services.core.files import sha256_of
@@ -67,6 +70,7 @@ def test_an_export_is_built_once_and_then_up_to_date(settings):
     record = ModelFolder(settings.model_repository_dir, "tiny").record(1)
     assert record.engine_sha256 == sha256_of(version / "model.onnx")
     assert record.accuracy.top1_agreement == 1
+    assert record.speed is not None
     assert record.speed.images_per_second > 0
     before = {path: path.stat().st_mtime_ns for path in settings.model_repository_dir.rglob("*") if path.name != ".lock" and path.is_file()}
     assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
@@ -80,3 +84,16 @@ def test_an_export_that_is_not_what_its_card_says_is_refused(settings, name):
     with pytest.raises(ContractError, match=rf"{name} has sha256 .*, the card says"):
         build(settings, OnnxRuntimeCompiler(), None, force=False)
     assert not settings.model_repository_dir.exists()
+
+
+def test_auto_goes_on_where_a_graph_is_unfit_for_a_precision(settings, monkeypatch):
+    really = candidate.lower
+
+    def lower(graph: Path, out: Path, precision: str, *rest: Any) -> Lowered:
+        if precision == "int8":
+            raise UnfitGraphError("nothing here can be int8", hint="take another")
+        return really(graph, out, precision, *rest)
+
+    monkeypatch.setattr(candidate, "lower", lower)
+    assert build(settings.model_copy(update={"precision": "auto"}), OnnxRuntimeCompiler(), None, force=False) == 1
+    assert ModelFolder(settings.model_repository_dir, "tiny").record(1).precision == "fp32"

@@ -106,7 +106,6 @@ def test_interrupting_the_builder_ends_what_it_started(start_python, tmp_path, n
     code = """
 import sys
 from pathlib import Path
-from typing import Any
 from services.builder import process
 from services.core import log, stage
 log.set_up("builder")

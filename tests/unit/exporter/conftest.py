@@ -52,8 +52,8 @@ def run_graph() -> Callable[..., np.ndarray]:
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """A while as a user whom permissions bind, also where the tests run as root."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o055)
 
     @contextlib.contextmanager
     def nobody() -> Iterator[None]:

@@ -6,8 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from services.builder.precision import lower, obstacle
-from services.core.errors import SettingsError
+from services.builder.precision import UnfitGraphError, lower, obstacle
 
 SIDE = 8
 
@@ -192,5 +191,5 @@ def test_control_flow_is_refused(tmp_path, pixels):
     graph.node.insert(0, graph.node.pop(1))
     path = tmp_path / "flow.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
-    with pytest.raises(SettingsError, match="control flow"):
+    with pytest.raises(UnfitGraphError, match="control flow"):
         lower(path, tmp_path / "out.onnx", "fp16", "tensorrt", pixels)

@@ -5,10 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from services.builder.precision import lower
+from services.builder.precision import UnfitGraphError, lower
 from services.builder.precision.graph import Graph
 from services.builder.precision.targets import targets, weighted
-from services.core.errors import SettingsError
 
 INT8, FP8 = TensorProto.INT8, TensorProto.FLOAT8E4M3FN
 
@@ -99,5 +98,5 @@ def test_the_rows_of_flattened_tokens_are_counted():
 
 def test_a_graph_with_nothing_to_quantise_is_refused(tmp_path):
     onnx.save(convolution(9, 3, (3, 3), 1, stem=True), tmp_path / "net.onnx")
-    with pytest.raises(SettingsError, match="none of the graph's 1 matrix operations has a fast int8 kernel"):
+    with pytest.raises(UnfitGraphError, match="none of the graph's 1 matrix operations has a fast int8 kernel"):
         lower(tmp_path / "net.onnx", tmp_path / "out.onnx", "int8", "tensorrt", np.ones((8, 3, 16, 16), np.float32))

@@ -1,13 +1,13 @@
-#!/usr/bin/env python3
-"""Print the table precision x accuracy x size x CPU speed of a model, in Markdown.
+"""The table precision x accuracy x size x CPU speed of a model, in Markdown.
 
-Usage: scripts/bench-precisions MODEL.onnx IMAGES_DIR
+  python -m benchmarks.precisions MODEL.onnx IMAGES_DIR
 
-MODEL.onnx is an export with UINT8 input (artifacts/<model>/model.onnx), IMAGES_DIR a folder of at least two photographs. int8 and fp8 are
-calibrated on crops of every second one, flipped and at several scales; crops of the others are compared with FP32, so that no picture is
-on both sides. Needs the builder's packages.
+MODEL.onnx is an export with UINT8 input (artifacts/<model>/model.onnx), IMAGES_DIR a folder of at least two photographs. int8 and fp8
+are calibrated on crops of every second one, flipped and at several scales; crops of the others are compared with FP32, so that no
+picture is on both sides. Needs the builder's packages.
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -19,7 +19,6 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from services.builder.precision import lower
 
 Array = NDArray[Any]
@@ -76,9 +75,13 @@ def speeds(sessions: dict[str, onnxruntime.InferenceSession], inputs: Array) -> 
 
 def main() -> None:
     """Lower, compare, time and print."""
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    model, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.precisions", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx")
+    parser.add_argument("folder", type=Path, metavar="IMAGES_DIR")
+    options = parser.parse_args()
+    model, folder = options.model, options.folder
     size = session(model).get_inputs()[0].shape[1]
     files = photographs(folder)
     calibration, evaluation = crops(files[::2], CALIBRATION, size), crops(files[1::2], EVALUATION, size)
@@ -109,4 +112,5 @@ def main() -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -220,7 +220,7 @@ class TestDocker:
         assert done.returncode == 0, done.stderr
         assert len(done.stderr.splitlines()) < 20
         assert (docker / ".stack" / "build.log").read_text().count("\n") == 2000
-        order = [re.search(word, asked(docker)).start() for word in ("prepare", "exporter", "builder", "up --detach", "client classify")]
+        order = [asked(docker).index(word) for word in ("prepare", "exporter", "builder", "up --detach", "client classify")]
         assert order == sorted(order)
         assert "--env LAUNCHER" in asked(docker)
         assert f"http://127.0.0.1:{ports['METRICS_PORT']}/metrics" in done.stdout
