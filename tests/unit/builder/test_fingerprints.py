@@ -38,12 +38,12 @@ def both(tmp_path, make_card):
 
     def both(card=None, compiler=None, **environment):
         golden = Golden(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 4), np.float32))
-        export = Export(card or make_card(), *(tmp_path / name for name in ("model.onnx", "labels.txt", "golden.npz")), golden)
+        export = Export(card or make_card(), tmp_path / "model.onnx", tmp_path / "labels.txt", tmp_path / "golden.npz", golden)
         settings = BuilderSettings.from_env(environment)
         compiler = compiler or Gpu(code)
         return engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
 
-    both.code = code
+    both.code = code  # type: ignore[attr-defined]
     return both
 
 
