@@ -140,10 +140,10 @@ def test_read_only_repository(exported: Stack) -> None:
 @pytest.mark.parametrize("full", ["model_repository", "artifacts"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_disk_full(exported: Stack, full: str, precision: str) -> None:
-    """A file system of 24 kB; the version needs more, and so does the graph at its precision."""
+    """A file system of 8 kB; the version needs more, and so does the graph at its precision."""
     small = exported.folders.repository if full == "model_repository" else exported.folders.artifacts / exported.name / "build"
     small.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(small)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
     try:
@@ -163,7 +163,6 @@ def test_taken_port(tiny: Stack) -> None:
         taken.listen()
         with pytest.raises(AssertionError, match=r"(?s)the server ended with [1-9].*failed to start GRPC service"):
             tiny.serve()
-    tiny.server = None
 
 
 def test_model_that_is_not_published(tiny: Stack) -> None:

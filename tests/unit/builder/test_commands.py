@@ -19,7 +19,9 @@ class Told:
     """A server that has what it is told to load, and answers the golden scores or those it is given."""
 
     def __init__(self) -> None:
-        self.calls, self.batches, self.scores, self.refuses = [], [], SCORES, False
+        self.calls: list[tuple[object, ...]] = []
+        self.batches: list[int] = []
+        self.scores, self.refuses = SCORES, False
 
     def load(self, name, version):
         self.calls.append(("load", name, version))
