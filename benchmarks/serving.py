@@ -104,15 +104,16 @@ class Comparison:
                 address = server.http if protocol == "http" else server.grpc
                 for number in self.options.clients:
                     questions = [self.published.question(row) for row in range(number)]
-                    served, busy = server.cpu_seconds(), machine.busy_seconds()
+                    begun, served, busy = time.monotonic(), server.cpu_seconds(), machine.busy_seconds()
                     load = clients.measure(protocol, address, questions, seconds=self.options.seconds)
                     served = server.cpu_seconds() - served
                     self._all += machine.busy_seconds() - busy
                     self._own += served + load.client_cpu_seconds
-                    self._measured += load.seconds
+                    elapsed = time.monotonic() - begun
+                    self._measured += elapsed
                     cell = self.cells.setdefault((variant.words, protocol, number), Cell())
                     cell.loads.append(load)
-                    cell.server_cores.append(served / load.seconds)
+                    cell.server_cores.append(served / elapsed)
 
     def report(self) -> dict[str, Any]:
         """Everything, for JSON."""

@@ -36,7 +36,14 @@ class Machine:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The machine with CUDA's device 0: the fastest GPU, or with CUDA_DEVICE_ORDER=PCI_BUS_ID the first on the bus."""
+        """The machine with CUDA's device 0: the fastest GPU, or with CUDA_DEVICE_ORDER=PCI_BUS_ID the first on the bus.
+
+        Raises:
+            SystemExit: the driver is too old by itself (``SIMULATOR_CUDA_COMPAT``), and LD_LIBRARY_PATH does not lead to that folder.
+        """
+        compat = environ.get("SIMULATOR_CUDA_COMPAT", "")
+        if compat and compat not in environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+            raise SystemExit(f"CUDA initialization failure with error: 35 (simulator: {compat} is not in LD_LIBRARY_PATH)")
         machines = cls.all_from_env(environ)
         if environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
             return machines[0]

@@ -92,4 +92,5 @@ def cpu_stack(make_stack: MakeStack) -> Iterator[ComposeStack]:
 
 
 def json_lines(output: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    """The lines that are JSON; stderr may have come before the end of a line, as unbuffered Python writes that by itself."""
+    return [json.JSONDecoder().raw_decode(line)[0] for line in output.splitlines() if line.startswith("{")]

@@ -1,17 +1,35 @@
 """``compose.yaml`` with ``compose.cpu.yaml`` on a real engine: images, order, health, hardening, a second up, hot load."""
 
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import services
 from tests.docker.conftest import CPU_FILES, ComposeStack, MakeStack, json_lines
 
 NAME = "efficientnet_lite0"
 ESPRESSO, CATS = 967, {281, 282, 285}
+
+
+# Run in the server's container: Python's backend is a process of its own there, one an instance.
+KILL_THE_STUBS = (
+    "import os, pathlib; "
+    'stubs = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/comm") if path.read_text() == "triton_python_b\\n"]; '
+    "assert stubs; [os.kill(int(pid), 9) for pid in stubs]"
+)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def answers(url: str) -> bool:
@@ -39,10 +57,7 @@ def test_plain_up_shows_the_classification_rebuilds_nothing_and_leaves_the_serve
     started = cpu_stack.inspect("triton", "{{.State.StartedAt}}")
     version = sorted(path.name for path in (cpu_stack.repository / NAME).glob("[0-9]*"))
     cpu_stack.compose("up --detach")
-    deadline = time.monotonic() + 120
-    while cpu_stack.inspect("client", "{{.State.Status}}") != "exited":
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    wait_for(lambda: cpu_stack.inspect("client", "{{.State.Status}}") == "exited")
     logs = cpu_stack.compose("logs --no-color --no-log-prefix exporter builder client")
     assert logs.count("exported") == logs.count("published") == 1  # by the first up; Compose shows the logs of both
     assert logs.count("up to date") >= 2
@@ -54,10 +69,10 @@ def test_plain_up_shows_the_classification_rebuilds_nothing_and_leaves_the_serve
 
 
 def test_another_model_is_hot_loaded_into_the_running_server(cpu_stack: ComposeStack) -> None:
-    settings: dict[str, Any] = {"MODEL": "resnet18", "WEIGHTS": "random"}
+    settings: Any = {"MODEL": "squeezenet1_1", "WEIGHTS": "random"}
     cpu_stack.compose("run --rm -T exporter", **settings)
     cpu_stack.compose("run --rm -T --no-deps builder", **settings)
-    assert answers(f"{cpu_stack.url}/v2/models/resnet18/ready")
+    assert answers(f"{cpu_stack.url}/v2/models/squeezenet1_1/ready")
     assert answers(f"{cpu_stack.url}/v2/models/{NAME}/ready")
 
 
@@ -68,7 +83,7 @@ def test_files_of_the_repository_belong_to_the_user(cpu_stack: ComposeStack) -> 
 
 @pytest.mark.parametrize("service", ["exporter", "builder", "triton", "client"])
 def test_containers_are_confined(cpu_stack: ComposeStack, service: str) -> None:
-    cpu_stack.compose("up --detach")
+    cpu_stack.compose("create --no-recreate client")
     host = json.loads(cpu_stack.inspect(service, "{{json .HostConfig}}"))
     assert cpu_stack.inspect(service, "{{.Config.User}}") == "1000:1000"
     assert host["ReadonlyRootfs"]
@@ -96,9 +111,13 @@ def test_ports_are_on_loopback_and_administration_is_closed(cpu_stack: ComposeSt
 
 
 def test_a_second_project_runs_beside_the_first_and_stops_in_good_time(cpu_stack: ComposeStack, make_stack: MakeStack) -> None:
-    with make_stack("beside", CPU_FILES) as other:
+    with make_stack("beside", CPU_FILES, MODEL="squeezenet1_1", WEIGHTS="random") as other:
         other.compose("up --build --detach --wait triton")
-        assert answers(f"{other.url}/v2/models/{NAME}/ready")
+        started = other.inspect("triton", "{{.State.StartedAt}}")
+        # Asked without the settings that it was started with, as in another shell.
+        output = other.compose("run --rm -T --no-deps client classify --json /samples/coffee.jpg", MODEL="", WEIGHTS="")
+        assert json_lines(output)[0]["model"] == "squeezenet1_1"
+        assert other.inspect("triton", "{{.State.StartedAt}}") == started
         assert answers(f"{cpu_stack.url}/v2/models/{NAME}/ready")
         other.compose("stop triton")
         assert other.inspect("triton", "{{.State.ExitCode}}") == "0"
@@ -112,8 +131,38 @@ def test_an_up_that_fails_says_why_and_starts_no_server(make_stack: MakeStack) -
         assert "torchvision has no classifier of that name" in stack.compose("logs --no-color exporter")
         assert stack.compose("ps --quiet --status running").strip() == ""
         assert list(stack.repository.iterdir()) == []
+        mistakes: Any = {"TOP_K": "many", "PREFERRED_BATCH": "99", "GRPC_PORT": stack.settings["HTTP_PORT"]}
+        with pytest.raises(Exception, match=r"prepare.*complete successfully: exit 2"):
+            stack.compose("up --detach --wait triton", **mistakes)
+        said = stack.compose("logs --no-color prepare")
+        assert all(f"{key}={value}" in said for key, value in mistakes.items())
 
 
 def test_an_image_holds_its_own_stage_and_no_compiler(cpu_stack: ComposeStack) -> None:
     listed = cpu_stack.compose("run --rm -T --no-deps --entrypoint sh client -c 'ls /app/services; command -v gcc pip uv || true'")
-    assert set(listed.split()) == {"__init__.py", "core", "images", "client"}
+    assert set(listed.split()) == {"__init__.py", "core", "images", "numerics", "client"}
+
+
+@pytest.mark.parametrize("service", ["exporter", "builder", "triton", "client"])
+def test_an_image_says_what_it_is(cpu_stack: ComposeStack, service: str) -> None:
+    image = cpu_stack.inspect(service, "{{.Image}}")
+    labels = json.loads(
+        subprocess.run(
+            ["docker", "image", "inspect", "-f", "{{json .Config.Labels}}", image], capture_output=True, text=True, check=True
+        ).stdout
+    )
+    kind = {"triton": "server (CPU)"}.get(service, service)
+    assert labels["org.opencontainers.image.title"] == f"tensorrt-to-triton {kind}"
+    assert labels["org.opencontainers.image.version"] == services.__version__
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_a_server_whose_backend_died_is_started_again_and_gets_healthy(cpu_stack: ComposeStack) -> None:
+    """Triton itself never notices: it answers every request with 500, and says that it is ready."""
+    restarts = int(cpu_stack.inspect("triton", "{{.RestartCount}}"))
+    cpu_stack.compose(f"exec -T triton /opt/venv/bin/python -c '{KILL_THE_STUBS}'")
+    wait_for(lambda: int(cpu_stack.inspect("triton", "{{.RestartCount}}")) == restarts + 1)
+    wait_for(lambda: cpu_stack.inspect("triton", "{{.State.Health.Status}}") == "healthy")
+    assert "the server no longer answers" in cpu_stack.compose("logs --no-color triton")
+    verified = json_lines(cpu_stack.compose("run --rm -T --no-deps client verify --json"))[-1]
+    assert verified["top1_agreement"] == 1.0

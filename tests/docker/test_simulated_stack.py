@@ -95,11 +95,13 @@ def test_a_second_up_rebuilds_nothing(gpu_stack: ComposeStack) -> None:
 
 @on_the_release
 @pytest.mark.parametrize(
-    ("misbehaviour", "code", "said"),
-    [("silent-fp32", 5, "asked fp16, engine is fp32"), ("served-wrong-answers", 6, "asked over gRPC, disagrees")],
+    ("misbehaviour", "precision", "code", "said"),
+    [("silent-fp32", "int8", 5, "asked int8, engine is fp32"), ("served-wrong-answers", "fp16", 6, "asked over gRPC, disagrees")],
 )
-def test_a_bad_engine_is_refused_and_the_old_version_served(gpu_stack: ComposeStack, misbehaviour: str, code: int, said: str) -> None:
-    output = gpu_stack.compose("run --rm -T --no-deps builder", code=code, PRECISION="fp16", SIMULATOR_MISBEHAVE=misbehaviour)
+def test_a_bad_engine_is_refused_and_the_old_version_served(
+    gpu_stack: ComposeStack, misbehaviour: str, precision: str, code: int, said: str
+) -> None:
+    output = gpu_stack.compose("run --rm -T --no-deps builder", code=code, PRECISION=precision, SIMULATOR_MISBEHAVE=misbehaviour)
     assert said in output
     assert "fix:" in output
     assert versions(gpu_stack, NAME) == ["1"]
@@ -128,6 +130,25 @@ def test_a_half_precision_engine_is_hot_loaded_and_rolled_back(gpu_stack: Compos
     assert live_version(gpu_stack, NAME) == 1
     assert agreement(gpu_stack) == 1.0
     assert gpu_stack.inspect("triton", "{{.State.StartedAt}}") == started
+
+
+@on_the_release
+def test_a_server_of_another_tensorrt_is_not_started(gpu_stack: ComposeStack) -> None:
+    output = gpu_stack.compose("run --rm -T --no-deps -e TRT_VERSION=11.1.0.106 triton", code=4)
+    assert f"this server has TensorRT 11.1.0.106, version 1 of {NAME} was built with {RELEASE}" in output
+    assert "NGC_RELEASE" in output
+
+
+@on_the_release
+def test_forward_compatibility_reaches_builder_and_server(gpu_stack: ComposeStack) -> None:
+    """NVIDIA's images bring it by BASH_ENV; without it the simulators fail as CUDA does on an older driver."""
+    for service in ("builder", "triton"):
+        image = gpu_stack.inspect(service, "{{.Image}}")
+        command = ["docker", "run", "--rm", "--entrypoint", "", image, "trtexec", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert "CUDA initialization failure with error: 35" in done.stderr
+    assert record(gpu_stack, NAME, 1)["compiler"]["name"] == "tensorrt"
+    assert gpu_stack.inspect("triton", "{{.State.Health.Status}}") == "healthy"
 
 
 def test_the_overlay_changes_only_what_needs_the_device() -> None:

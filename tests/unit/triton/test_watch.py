@@ -72,6 +72,15 @@ def test_every_other_failure_counts(watch, triton):
         assert watch.failures == failures
 
 
+def test_a_batch_that_anothers_request_spoiled_does_not_count(watch, triton):
+    """What Triton says to all requests of a batch into which one without rows came."""
+    watch.turn()
+    triton.refuses = "batch size 130 for 'm_0_0', max allowed is 32"
+    for _ in range(RECENT_TURNS):
+        assert "max allowed is 32" in watch.turn()
+    assert watch.failures == 0
+
+
 def test_a_server_that_is_ready_but_answers_no_more_is_not_healthy(watch, triton):
     """What Triton does when its Python stub was killed."""
     watch.turn()

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # As NGC images do it: banner lines first, whatever the command is; then the command.
 cat <<'BANNER'
 
