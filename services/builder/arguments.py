@@ -14,7 +14,7 @@ Compile an exported model, prove it against the original, and publish it for Tri
 commands:
   build               build and publish what has changed since the last time, down to nothing (the default)
   list                show the published versions
-  rollback [VERSION]  serve an older version again, with the config it was published with; the one before, if none is named
+  rollback [VERSION]  serve an older version again, with its own config; without VERSION, the one before the live one
   retire [MODEL]      take a model out of service; its versions stay, and rollback or build brings it back
   verify              ask the live version for the known answers: over the server, or here if none answers
 
@@ -25,8 +25,8 @@ examples:
   {program} rollback 3
   {program} retire resnet50
 
-Exit codes: 0 all went well, 2 settings, 4 a file or the model card, 5 the compiler, 6 answers that differ from the original model's,
-7 the model repository, 8 server.
+Exit codes: 0 all went well, 2 settings, 4 a file or the model card, 5 the compiler, 6 answers that differ from the
+original model's, 7 the model repository or a full disk, 8 server.
 """
 
 

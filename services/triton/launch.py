@@ -90,7 +90,7 @@ def admin_key(file: Path | None) -> str:
     except OSError as error:
         raise ContractError(
             f"cannot read the key of the administrative APIs in {file}: {error.strerror}",
-            hint=f"run the builder first, it makes one: {command('builder')}",
+            hint=f"run the builder first, it makes one: {command('builder', 'build')}",
         ) from None
     if not key.isalnum():
         raise ContractError(
@@ -109,7 +109,7 @@ def demand_published(repository: Path, name: str) -> Path:
         there = ", ".join(sorted(config.parent.name for config in repository.glob(f"*/{CONFIG}"))) or "no model"
         raise ContractError(
             f"model {name} is not published in {repository}; found {there}",
-            hint=f"run the builder for it (MODEL, MODEL_NAME): {command('builder')}",
+            hint=f"run the builder for it (MODEL, MODEL_NAME): {command('builder', 'build')}",
         )
     return repository / name
 
@@ -126,7 +126,7 @@ def demand_same_tensorrt(folder: Path, environ: Mapping[str, str]) -> None:
     if here and compiler.name == "tensorrt" and compiler.version != here:
         raise ContractError(
             f"this server has TensorRT {here}, version {number} of {folder.name} was built with {compiler.version}",
-            hint=f"take images of one release (NGC_RELEASE), and build again: {command('builder')}",
+            hint=f"take images of one release (NGC_RELEASE), and build again: {command('builder', 'build')}",
         )
 
 

@@ -164,7 +164,6 @@ def test_taken_port(tiny: Stack) -> None:
         taken.listen()
         with pytest.raises(AssertionError, match=r"(?s)the server ended with [1-9].*failed to start GRPC service"):
             tiny.serve()
-    tiny.server = None
 
 
 def test_model_that_is_not_published(tiny: Stack) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from services.builder import candidate
+from services.builder import candidate, precision
 from services.builder.build import build
 from services.builder.compilers import onnxruntime
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
@@ -87,12 +87,12 @@ def test_an_export_that_is_not_what_its_card_says_is_refused(settings, name):
 
 
 def test_auto_goes_on_where_a_graph_is_unfit_for_a_precision(settings, monkeypatch):
-    really = candidate.lower
+    really = precision.lower
 
-    def lower(graph: Path, out: Path, precision: str, *rest: Any) -> Lowered:
-        if precision == "int8":
+    def lower(graph: Path, out: Path, asked: str, *rest: Any) -> Lowered:
+        if asked == "int8":
             raise UnfitGraphError("nothing here can be int8", hint="take another")
-        return really(graph, out, precision, *rest)
+        return really(graph, out, asked, *rest)
 
     monkeypatch.setattr(candidate, "lower", lower)
     assert build(settings.model_copy(update={"precision": "auto"}), OnnxRuntimeCompiler(), None, force=False) == 1

@@ -31,10 +31,15 @@ class Gpu:
 
 
 @pytest.fixture
-def both(tmp_path, make_card):
+def code(tmp_path) -> Path:
+    """What runs inside the server."""
+    (tmp_path / "code.py").write_text("1\n")
+    return tmp_path / "code.py"
+
+
+@pytest.fixture
+def both(tmp_path, make_card, code):
     """Both fingerprints of a card, a compiler and an environment."""
-    code = tmp_path / "code.py"
-    code.write_text("1\n")
 
     def both(card=None, compiler=None, **environment):
         golden = Golden(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 4), np.float32))
@@ -43,7 +48,6 @@ def both(tmp_path, make_card):
         compiler = compiler or Gpu(code)
         return engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
 
-    both.code = code  # type: ignore[attr-defined]
     return both
 
 
@@ -60,15 +64,15 @@ def changes(one, other) -> tuple[bool, bool]:
         ({"driver": "580.126.09"}, False),
     ],
 )
-def test_an_engine_belongs_to_a_compiler_a_gpu_and_a_major_driver(both, changed, engine):
-    assert changes(both(), both(compiler=Gpu(both.code, **changed))) == (engine, False)
+def test_an_engine_belongs_to_a_compiler_a_gpu_and_a_major_driver(both, code, changed, engine):
+    assert changes(both(), both(compiler=Gpu(code, **changed))) == (engine, False)
 
 
-def test_gpus_that_come_or_go_change_where_it_is_served(both):
-    assert changes(both(), both(compiler=Gpu(both.code, like=(0, 2)))) == (False, True)
+def test_gpus_that_come_or_go_change_where_it_is_served(both, code):
+    assert changes(both(), both(compiler=Gpu(code, like=(0, 2)))) == (False, True)
 
 
-def test_the_code_inside_the_server_is_published_anew_and_no_other_code_is_looked_at(both, monkeypatch):
+def test_the_code_inside_the_server_is_published_anew_and_no_other_code_is_looked_at(both, code, monkeypatch):
     """A changed comment in the builder rebuilds nothing."""
     before, read = both(), list[Path]()
 
@@ -77,9 +81,9 @@ def test_the_code_inside_the_server_is_published_anew_and_no_other_code_is_looke
         return sha256_of(*paths)
 
     monkeypatch.setattr(fingerprints, "sha256_of", spy)
-    both.code.write_text("1  # one\n")
+    code.write_text("1  # one\n")
     assert changes(before, both()) == (False, True)
-    assert read == [both.code]
+    assert read == [code]
 
 
 @pytest.mark.parametrize(
