@@ -26,7 +26,8 @@ def command(stage: str, *arguments: str) -> str:
     if os.environ.get("LAUNCHER"):
         words = [_SCRIPTS.get(stage, f"scripts/{stage}")]
     elif in_container():
-        words = ["docker compose run --rm", stage]
+        # Without --no-deps Compose would first run the stages before it again.
+        words = ["docker compose run --rm", *(["--no-deps"] if arguments or stage == "client" else []), stage]
     else:
         words = [f"python -m services.{stage}"]
     # scripts/up takes options of its own, not those of a stage.

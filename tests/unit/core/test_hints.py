@@ -10,7 +10,7 @@ from services.core import hints
     [
         ("local", False, "scripts/builder rollback 3", "scripts/up", ".stack/triton.log"),
         ("cpu", True, "scripts/builder rollback 3", "scripts/up", "docker compose logs triton"),
-        ("", True, "docker compose run --rm builder rollback 3", "docker compose up", "docker compose logs triton"),
+        ("", True, "docker compose run --rm --no-deps builder rollback 3", "docker compose up", "docker compose logs triton"),
         ("", False, "python -m services.builder rollback 3", "scripts/up", ".stack/triton.log"),
     ],
 )
