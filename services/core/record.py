@@ -64,7 +64,7 @@ class BuildRecord(Document):
     """How a published version was made."""
 
     FORMAT: ClassVar[str] = "2.0"
-    HINT: ClassVar[str] = f"build it anew: {command('builder', '--force')}"
+    HINT: ClassVar[str] = f"build it anew: {command('builder', 'build', '--force')}"
 
     format_version: str = FORMAT
     model: str

@@ -62,4 +62,4 @@ def test_damage_is_named_and_the_fix_builds_anew(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ContractError, match=message) as caught:
         BuildRecord.load(path)
-    assert "builder --force" in caught.value.hint
+    assert "builder build --force" in caught.value.hint
