@@ -25,7 +25,7 @@ for module in modules:
     importlib.import_module(module)
 own = {"services", "__main__", "__mp_main__", "cython_runtime", "coverage"}
 outside = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names) - own
-print(",".join(sorted(name for name in outside if not name.startswith("_"))))
+print(",".join(sorted(name for name in outside if not name.startswith(("_", "$")))))
 """
 # What each room may import of the others, and which packages its image holds for it; NVIDIA's base images only add to them.
 SHARED = ("core", "numerics", "images", "onnx_graphs")
