@@ -7,7 +7,7 @@ import pytest
 import tensorrt_rtx
 
 from simulator.graph import Graph, RefusedNodeError
-from tests.unit.simulator.test_simulated_parser import BAD, GOOD
+from tests.contract.simulator.test_simulated_parser import BAD, GOOD
 
 
 @pytest.mark.parametrize("name", [*BAD, *GOOD])

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper
 
-from tests.unit.simulator.simulated import Tensors, classifier, model, quantised
+from tests.contract.simulator.simulated import Tensors, classifier, model, quantised
 
 SIDE: tuple[Tensors, Tensors] = {"x": (T.FLOAT, ["n", 3, 8, 8])}, {"y": (T.FLOAT, ["n", 4, 6, 6])}
 SAME: tuple[Tensors, Tensors] = {"x": (T.FLOAT, ["n", 3, 8, 8])}, {"y": (T.FLOAT, ["n", 3, 8, 8])}

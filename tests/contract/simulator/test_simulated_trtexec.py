@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto as T
 
 from tests.conftest import ROOT
-from tests.unit.simulator.simulated import SHAPES, Trtexec, classifier, quantised
+from tests.contract.simulator.simulated import SHAPES, Trtexec, classifier, quantised
 
 V10, V11, V112 = "10.16.1.11", "11.1.0.106", "11.2.1.2"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.unit.simulator.simulated import SHAPES, Result, Trtexec, classifier
+from tests.contract.simulator.simulated import SHAPES, Result, Trtexec, classifier
 
 
 @pytest.fixture(autouse=True)
