@@ -19,14 +19,18 @@ from services.core.hints import command
 log = logging.getLogger(__name__)
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Leave through the ``finally`` blocks, as Ctrl-C does."""
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def run(main: Callable[[], int], *, debug: bool) -> NoReturn:
     """Run a stage and end the process with its exit code; a traceback is shown only with ``debug``."""
-    signal.signal(signal.SIGTERM, _terminated)
+    told: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        """Leave through the ``finally`` blocks."""
+        told.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, stop)
     try:
         code = main()
         sys.stdout.flush()
@@ -36,8 +40,7 @@ def run(main: Callable[[], int], *, debug: bool) -> NoReturn:
             log.error("   fix: %s", error.hint)
         code = error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; nothing half-written is left behind")
-        code = 128 + signal.SIGINT
+        code = _interrupted(signal.SIGINT)
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): no error of ours; keep Python from reporting it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,10 +51,18 @@ def run(main: Callable[[], int], *, debug: bool) -> NoReturn:
         log.error("   fix: %s", "free some disk space and run it again" if full else "see the error; --debug shows where")
         code = 7 if full else 70
     except Exception as error:
-        log.error("error: %s: %s (a defect of this stack)", type(error).__name__, error, exc_info=debug)
-        log.error("   fix: run it again with --debug and report what it prints")
-        code = 70
+        if told:  # an extension module that is being imported makes an ImportError of it
+            code = _interrupted(told[0])
+        else:
+            log.error("error: %s: %s (a defect of this stack)", type(error).__name__, error, exc_info=debug)
+            log.error("   fix: run it again with --debug and report what it prints")
+            code = 70
     sys.exit(code)
+
+
+def _interrupted(number: int) -> int:
+    log.error("interrupted; nothing half-written is left behind")
+    return 128 + number
 
 
 @contextlib.contextmanager

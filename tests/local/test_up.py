@@ -45,9 +45,9 @@ class Clone:
 
     def start(self, *command: str, **settings: str) -> subprocess.Popen[str]:
         """Start a command in a group of its own, as a terminal does."""
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment(**settings), stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        environment = self.environment(**settings)
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)  # Ctrl-C during the end of coverage itself prints a traceback
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def server(self) -> int:
         """The process of tritonserver."""

@@ -109,6 +109,25 @@ def test_progress_of_a_failure_does_not_claim_to_be_done(ended):
     assert "done" not in result.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_an_import_turns_into_an_error_is_one_still(run_python, number):
+    code = f"""
+import os, signal, time
+from services.core import log, stage
+def main():
+    try:
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(5)
+    except BaseException:
+        raise ImportError("initialization failed") from None
+log.set_up("test")
+stage.run(main, debug=False)
+"""
+    result = run_python(code)
+    assert result.returncode == 128 + number
+    assert "defect" not in result.stderr
+
+
 def test_help_begins_with_the_command_of_the_launcher(run_python):
     code = "from services.core.stage import argument_parser; argument_parser('builder', 'Builds.', 'settings').parse_args()"
     result = run_python(code, "--help", environment={"LAUNCHER": "local"})
