@@ -21,6 +21,12 @@ def error_of(settings, timeout=5.0, **urls):
     return caught.value
 
 
+@pytest.fixture(autouse=True)
+def _look_briefly(monkeypatch):
+    """The servers here are on this machine."""
+    monkeypatch.setattr("services.client.diagnosis.LOOK_SECONDS", 0.3)
+
+
 @pytest.fixture
 def closed_port():
     with socket.socket() as probe:
