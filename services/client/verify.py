@@ -11,6 +11,7 @@ from services.client.served import ServedModel
 from services.core.card import ModelCard
 from services.core.errors import AccuracyError, ContractError, ServerError
 from services.core.hints import command
+from services.core.published import GOLDEN, RECORD
 from services.core.record import BuildRecord
 from services.core.settings import ClientSettings
 from services.numerics.agreement import Limits, measure
@@ -19,8 +20,6 @@ from services.numerics.golden import Golden, load_golden
 
 log = logging.getLogger(__name__)
 
-GOLDEN = "golden.npz"
-RECORD = "build.json"
 _HINT = "mount the model repository, set MODEL_REPOSITORY_DIR, or name the file with --golden"
 
 

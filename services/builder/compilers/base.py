@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from services.core.card import ModelCard, Tensor
+from services.core.published import CARD
 from services.core.record import BuildRecord, Hardware, Speed
 from services.core.record import Compiler as CompilerRecord
 
@@ -129,4 +130,4 @@ class Compiler(Protocol):
 
 def published_engine(folder: Path, record: BuildRecord) -> Engine:
     """The engine of a published version, from its folder."""
-    return Engine(folder / record.engine_file, record.compiler, ModelCard.load(folder / "card.json").input.name, record.max_batch)
+    return Engine(folder / record.engine_file, record.compiler, ModelCard.load(folder / CARD).input.name, record.max_batch)

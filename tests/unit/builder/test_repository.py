@@ -155,7 +155,7 @@ def test_a_damaged_config_is_named_and_nothing_is_published_over_it(folder, publ
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_builders_ended_at_any_instant_leave_a_config_that_names_a_whole_version(folder, stage_version, root, tmp_path, number):
     parts = stage_version(tmp_path / "parts", "content" * 10_000)
-    script = [sys.executable, root / "tests/unit/builder/ended_builders.py", folder.path.parent, parts, str(int(number)), "10"]
+    script = [sys.executable, root / "tests/unit/builder/ended_builders.py", folder.path.parent, parts, str(int(number)), "25"]
     environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
     result = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 0, result.stderr
