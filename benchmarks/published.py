@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from services.core.errors import AccuracyError, ContractError
+from services.core.published import CONFIG, GOLDEN, RECORD
 from services.numerics.agreement import Limits, measure
 from services.numerics.golden import Golden, load_golden
 
@@ -59,14 +60,14 @@ class Published:
             ContractError: the folder holds no published model.
         """
         try:
-            config = text_format.Parse((folder / "config.pbtxt").read_text(), pb.ModelConfig())
+            config = text_format.Parse((folder / CONFIG).read_text(), pb.ModelConfig())
             version = folder / str(config.version_policy.specific.versions[0])
-            accuracy = json.loads((version / "build.json").read_text())["accuracy"]
+            accuracy = json.loads((version / RECORD).read_text())["accuracy"]
         except (OSError, text_format.ParseError, IndexError, KeyError, ValueError) as error:
             raise ContractError(
                 f"{folder} is no published model: {error}", hint="name a folder of the model repository: model_repository/<model>"
             ) from None
-        return cls(folder, config, load_golden(version / "golden.npz"), Limits.of(accuracy))
+        return cls(folder, config, load_golden(version / GOLDEN), Limits.of(accuracy))
 
     @property
     def version(self) -> Path:

@@ -9,6 +9,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks.published import Published
 from services.core.errors import SettingsError
+from services.core.published import CONFIG
 
 WORDS = """  published        the published config.pbtxt, unchanged
   off | on         no dynamic batching, or with it (dynamic_batching {} where no other word says more)
@@ -100,7 +101,7 @@ class Variant:
         shutil.rmtree(repository, ignore_errors=True)
         folder = repository / published.folder.name
         shutil.copytree(published.version, folder / published.version.name)
-        (folder / "config.pbtxt").write_text(text_format.MessageToString(self.config(published.config), use_index_order=True))
+        (folder / CONFIG).write_text(text_format.MessageToString(self.config(published.config), use_index_order=True))
         if self.threads or not self.spinning:
             model = folder / published.version.name / "model.py"
             model.write_text(_THREADS.format(threads=self.threads, spinning=self.spinning) + model.read_text())

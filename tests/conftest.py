@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +20,14 @@ TIME_LIMITS = {"unit": 60, "contract": 120, "local": 180, "docker": 600, "gpu": 
 
 # A run in the background is started deaf to SIGINT, and so would be everything that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20, *, every: float = 0.01) -> None:
+    """Ask again and again, and fail where it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(every)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

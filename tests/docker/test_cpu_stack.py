@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import services
+from tests.conftest import wait_for
 from tests.docker.conftest import CPU_FILES, ComposeStack, MakeStack, json_lines
 
 NAME = "efficientnet_lite0"
@@ -23,13 +22,6 @@ KILL_THE_STUBS = (
     'stubs = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/comm") if path.read_text() == "triton_python_b\\n"]; '
     "assert stubs; [os.kill(int(pid), 9) for pid in stubs]"
 )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def answers(url: str) -> bool:
@@ -57,7 +49,7 @@ def test_plain_up_shows_the_classification_rebuilds_nothing_and_leaves_the_serve
     started = cpu_stack.inspect("triton", "{{.State.StartedAt}}")
     version = sorted(path.name for path in (cpu_stack.repository / NAME).glob("[0-9]*"))
     cpu_stack.compose("up --detach")
-    wait_for(lambda: cpu_stack.inspect("client", "{{.State.Status}}") == "exited")
+    wait_for(lambda: cpu_stack.inspect("client", "{{.State.Status}}") == "exited", 120, every=0.5)
     logs = cpu_stack.compose("logs --no-color --no-log-prefix exporter builder client")
     assert logs.count("exported") == logs.count("published") == 1  # by the first up; Compose shows the logs of both
     assert logs.count("up to date") >= 2
@@ -161,8 +153,8 @@ def test_a_server_whose_backend_died_is_started_again_and_gets_healthy(cpu_stack
     """Triton itself never notices: it answers every request with 500, and says that it is ready."""
     restarts = int(cpu_stack.inspect("triton", "{{.RestartCount}}"))
     cpu_stack.compose(f"exec -T triton /opt/venv/bin/python -c '{KILL_THE_STUBS}'")
-    wait_for(lambda: int(cpu_stack.inspect("triton", "{{.RestartCount}}")) == restarts + 1)
-    wait_for(lambda: cpu_stack.inspect("triton", "{{.State.Health.Status}}") == "healthy")
+    wait_for(lambda: int(cpu_stack.inspect("triton", "{{.RestartCount}}")) == restarts + 1, 120, every=0.5)
+    wait_for(lambda: cpu_stack.inspect("triton", "{{.State.Health.Status}}") == "healthy", 120, every=0.5)
     assert "the server no longer answers" in cpu_stack.compose("logs --no-color triton")
     verified = json_lines(cpu_stack.compose("run --rm -T --no-deps client verify --json"))[-1]
     assert verified["top1_agreement"] == 1.0

@@ -4,8 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,8 @@ import pytest
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
+from tests.conftest import wait_for
 from tests.local.stack import Stack
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def stubs(stack: Stack) -> set[int]:
@@ -44,7 +36,7 @@ def test_a_dead_backend_is_noticed_and_the_server_started_again(tiny: Stack) -> 
     assert before
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: "the server ended with 8; starting it again (1 of 3)" in tiny.log)
+    wait_for(lambda: "the server ended with 8; starting it again (1 of 3)" in tiny.log, 60, every=0.1)
     assert "the server no longer answers: version 1 refuses a known picture" in tiny.log
     tiny.wait_until_healthy(60, lambda _why: None)
     assert stubs(tiny)

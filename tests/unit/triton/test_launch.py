@@ -16,6 +16,7 @@ from services.core.errors import ContractError, ServerError, SettingsError, Tool
 from services.core.settings import TritonSettings
 from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt, serve
 from services.triton.watch import Watcher
+from tests.conftest import wait_for
 
 KEY = "a1b2c3"
 
@@ -161,13 +162,6 @@ Path(sys.argv[1]).with_suffix(".part").write_text(str(os.getpid()))
 Path(sys.argv[1]).with_suffix(".part").rename(sys.argv[1])
 time.sleep(60)
 """
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def gone(pid):
