@@ -11,14 +11,14 @@ from services.builder.compilers.base import COMPILER_FILES, Compiler
 from services.builder.compilers.speed import faster
 from services.builder.export import Export, read_export
 from services.builder.fingerprints import engine_fingerprint, publication_fingerprint
-from services.builder.model_config import config_from_card
+from services.builder.model_config import config_from_card, image_config
 from services.builder.precision import UnfitGraphError, obstacle
 from services.builder.publish import ensure_served, publish, switch
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
 from services.core.errors import AccuracyError, ToolError
 from services.core.files import sha256_of, writing
-from services.core.published import CARD, GOLDEN, LABELS, RECORD
+from services.core.published import CARD, GOLDEN, IMAGE_CONFIG, LABELS, RECORD
 from services.core.record import BuildRecord
 from services.core.settings import BuilderSettings, Precision
 from services.numerics.agreement import Agreement
@@ -54,6 +54,7 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
             made = made or _built(settings, export, compiler, staging, engine)
             with writing(folder.path):
                 _complete(*made, export, compiler, publication)
+                (made[0] / IMAGE_CONFIG).write_text(image_config(export.card, made[1].max_batch, settings))
             config = config_from_card(export.card, made[1].max_batch, compiler.serving, compiler.like_devices(), settings)
             number = publish(folder, made[0], config, server)
         folder.prune(settings.keep_versions)

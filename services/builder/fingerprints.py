@@ -5,6 +5,7 @@ Code is no input. What decides how a graph is lowered carries a ``REVISION``; th
 
 from services.builder.compilers.base import Compiler
 from services.builder.export import Export
+from services.builder.model_config import image_config
 from services.builder.precision import PRECISIONS, REVISION
 from services.core.files import fingerprint_of, sha256_of
 from services.core.settings import BuilderSettings
@@ -42,6 +43,7 @@ def publication_fingerprint(settings: BuilderSettings, export: Export, compiler:
             "card": export.card.model_dump(mode="json", exclude={"created_by", "fingerprint"}),
             "settings": settings.affecting("serving"),
             "devices": compiler.like_devices(),
+            "image": image_config(export.card, settings.max_batch, settings),
             "code": {name: sha256_of(path) for name, path in compiler.serving.code},
         }
     )

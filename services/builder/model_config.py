@@ -5,6 +5,7 @@ tritonclient ships it; what each field does is in docs/configuration.md.
 """
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
@@ -12,9 +13,14 @@ from tritonclient.grpc import model_config_pb2 as pb
 from services.builder.compilers.base import Inspection, Serving
 from services.core.card import ModelCard, Tensor
 from services.core.errors import ContractError
+from services.core.names import image_name
+from services.core.published import ENCODED, LABELS, VERSION
 from services.core.settings import BuilderSettings
 
 CARD_PARAMETER = "card"
+FINGERPRINT_PARAMETER = "fingerprint"
+IMAGE_VERSION = 1
+"""The only one: which version of the model beside it answers is its own affair."""
 _TYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32}
 
 
@@ -57,7 +63,7 @@ class ModelConfig:
                     name=self.output.name,
                     data_type=_TYPES[self.output.dtype],
                     dims=self.output.shape[1:],
-                    label_filename=f"{self.version}/labels.txt",
+                    label_filename=f"{self.version}/{LABELS}",
                 )
             ],
             instance_group=[
@@ -111,6 +117,41 @@ class ModelConfig:
 
     def _shape(self) -> pb.ModelOptimizationPolicy.Cuda.GraphSpec.Shape:
         return pb.ModelOptimizationPolicy.Cuda.GraphSpec.Shape(dim=self.input.shape[1:])
+
+
+def image_config(card: ModelCard, max_batch: int, settings: BuilderSettings) -> str:
+    """The config of the model beside ``card``'s that takes pictures as files, in protobuf text format."""
+    told = {
+        "model": card.name,
+        "labels_sha256": card.labels_sha256,
+        "decode_workers": settings.decode_workers,
+        "max_pixels": settings.max_pixels,
+        "max_image_bytes": settings.max_image_bytes,
+    }
+    message = pb.ModelConfig(
+        name=image_name(card.name),
+        backend="python",
+        default_model_filename="model.py",
+        max_batch_size=max_batch,
+        version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[IMAGE_VERSION])),
+        input=[pb.ModelInput(name=ENCODED, data_type=pb.TYPE_STRING, dims=[1])],
+        output=[
+            pb.ModelOutput(
+                name=card.output.name,
+                data_type=_TYPES[card.output.dtype],
+                dims=card.output.shape[1:],
+                label_filename=f"{IMAGE_VERSION}/{LABELS}",
+            ),
+            pb.ModelOutput(name=VERSION, data_type=pb.TYPE_INT64, dims=[1]),
+        ],
+        instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_CPU, count=settings.image_instances)],
+        dynamic_batching=pb.ModelDynamicBatching(),
+        parameters={name: pb.ModelParameter(string_value=str(value)) for name, value in told.items()},
+    )
+    # By this the builder knows whether a server has loaded this config, or one before it.
+    fingerprint = sha256(message.SerializeToString(deterministic=True)).hexdigest()
+    message.parameters[FINGERPRINT_PARAMETER].string_value = fingerprint
+    return text_format.MessageToString(message, use_index_order=True)
 
 
 def demand_tensors(card: ModelCard, inspection: Inspection) -> None:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from services.builder.model_config import ModelConfig
+from services.builder.compilers.base import Array
+from services.builder.model_config import FINGERPRINT_PARAMETER, IMAGE_VERSION, ModelConfig
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
 from services.builder.verify import compare, demand
 from services.core.errors import RepositoryError, StackError
 from services.core.hints import command
-from services.core.published import GOLDEN
+from services.core.published import ENCODED, GOLDEN
+from services.images.inverse import picture_of
 from services.numerics.agreement import Agreement, Limits
 from services.numerics.golden import load_golden
 
@@ -58,9 +60,14 @@ def switch(folder: ModelFolder, number: int, server: Server | None) -> None:
 
 
 def ensure_served(folder: ModelFolder, number: int, server: Server | None) -> None:
-    """Load the live version into a server that answers but does not have it."""
-    if server is not None and not server.is_ready(folder.path.name, number):
+    """Load the live version into a server that answers but does not have it; see that pictures can be sent to it as files, too."""
+    folder.image.serve(folder.path / str(number))
+    if server is None:
+        return
+    if not server.is_ready(folder.path.name, number):
         _activate(folder, number, server)
+    elif not _has_image(folder, server):
+        _activate_image(folder, number, server)
 
 
 def rollback(folder: ModelFolder, number: int | None, server: Server | None) -> int:
@@ -97,6 +104,7 @@ def retire(folder: ModelFolder, server: Server | None) -> int:
     folder.unserve()
     try:
         if server is not None:
+            server.unload(folder.image.name)
             server.unload(folder.path.name)
     except BaseException:
         folder.serve(live)
@@ -107,13 +115,44 @@ def retire(folder: ModelFolder, server: Server | None) -> int:
 def _activate(folder: ModelFolder, number: int, server: Server) -> None:
     server.load(folder.path.name, number)
     demand(served_agreement(folder, number, server), f"{folder.path.name} version {number}, asked over gRPC,")
+    _activate_image(folder, number, server)
 
 
-def served_agreement(folder: ModelFolder, number: int, server: Server) -> Agreement:
-    """Agreement of a loaded version with its whole golden set, within the limits that it was proven with."""
+def _activate_image(folder: ModelFolder, number: int, server: Server) -> None:
+    """See that the server has the model that takes pictures as files, and ask it, too."""
+    image = folder.image
+    if not _has_image(folder, server):
+        if not image.fingerprint():
+            server.unload(image.name)
+            return
+        server.load(image.name, IMAGE_VERSION)
+    if image.fingerprint():
+        demand(served_agreement(folder, number, server, as_files=True), f"{image.name}, asked over gRPC,")
+
+
+def _has_image(folder: ModelFolder, server: Server) -> bool:
+    return server.parameter(folder.image.name, FINGERPRINT_PARAMETER) == folder.image.fingerprint()
+
+
+def served_agreement(folder: ModelFolder, number: int, server: Server, *, as_files: bool = False) -> Agreement:
+    """Agreement of a loaded version with its whole golden set, within the limits that it was proven with.
+
+    Args:
+        folder: the model.
+        number: the version.
+        server: where it is loaded.
+        as_files: ask with pictures as files, and so the model beside it that takes them.
+    """
     record, card = folder.record(number), folder.card(number)
     golden = load_golden(folder.path / str(number) / GOLDEN)
-    found = np.concatenate([server.infer(card, number, part.inputs) for part in golden.batches(record.max_batch)])
+
+    def ask(inputs: Array) -> Array:
+        if not as_files:
+            return server.infer(card.name, number, (card.input.name, inputs), card.output.name)
+        pictures = np.array([[picture_of(tensor, card.preprocessing)] for tensor in inputs], np.object_)
+        return server.infer(folder.image.name, IMAGE_VERSION, (ENCODED, pictures), card.output.name)
+
+    found = np.concatenate([ask(part.inputs) for part in golden.batches(record.max_batch)])
     return compare(found, golden.scores, Limits.of(record.accuracy.model_dump()))
 
 
@@ -127,8 +166,10 @@ def _restore(folder: ModelFolder, previous: int | None, server: Server | None) -
         if server is None:
             return
         if previous is None:
+            server.unload(folder.image.name)
             server.unload(folder.path.name)
         else:
             server.load(folder.path.name, previous)
+            _activate_image(folder, previous, server)
     except StackError as error:
         log.warning("what was served before could not be brought back: %s", error)

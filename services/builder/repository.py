@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.builder.image_folder import ImageFolder
 from services.builder.model_config import ModelConfig, numbered
 from services.core.card import ModelCard
 from services.core.errors import ContractError, RepositoryError
@@ -38,6 +39,7 @@ class ModelFolder:
 
     def __init__(self, repository: Path, name: str) -> None:
         self.path = repository / name
+        self.image = ImageFolder(repository, name)
         self._config = self.path / CONFIG
 
     @contextmanager
@@ -118,10 +120,12 @@ class ModelFolder:
         """Make a version the served one, with the config it was published with."""
         config = self._version_file(number, CONFIG).read_bytes()
         write_atomically(self.path / CARD, self._version_file(number, CARD).read_bytes())
-        write_atomically(self._config, config)  # last: this is the moment
+        write_atomically(self._config, config)  # this is the moment
+        self.image.serve(self.path / str(number))
 
     def unserve(self) -> None:
         """Take the model out of service."""
+        self.image.unserve()
         self._config.unlink(missing_ok=True)
 
     def remove(self, number: int) -> None:

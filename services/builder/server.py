@@ -9,7 +9,6 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from services.builder.compilers.base import Array
-from services.core.card import ModelCard
 from services.core.errors import ContractError, ServerError
 from services.core.files import write_atomically
 from services.core.hints import server_log
@@ -90,28 +89,32 @@ class Server:
         except InferenceServerException as error:
             raise ServerError(f"Triton at {self._url} did not unload {name}: {error.message()}", hint=_hint(error)) from None
 
-    def infer(self, card: ModelCard, version: int, inputs: Array) -> Array:
-        """Scores FP32 ``[N,classes]`` from one version for ``inputs`` of the card's type.
+    def parameter(self, name: str, parameter: str) -> str:
+        """A parameter in the config of a loaded model; "" where the model is not loaded, or has none of that name."""
+        try:
+            config = self._client.get_model_config(name, client_timeout=_PROBE_SECONDS).config
+        except InferenceServerException:
+            return ""
+        return str(config.parameters[parameter].string_value)
+
+    def infer(self, name: str, version: int, inputs: tuple[str, Array], output: str) -> Array:
+        """One output of one version for one named input.
 
         Raises:
             ServerError: the request fails.
         """
-        tensor = InferInput(card.input.name, list(inputs.shape), np_to_triton_dtype(inputs.dtype))
-        tensor.set_data_from_numpy(inputs)
+        tensor = InferInput(inputs[0], list(inputs[1].shape), np_to_triton_dtype(inputs[1].dtype))
+        tensor.set_data_from_numpy(inputs[1])
         try:
             result = self._client.infer(
-                card.name,
-                [tensor],
-                model_version=str(version),
-                outputs=[InferRequestedOutput(card.output.name)],
-                client_timeout=self._timeout,
+                name, [tensor], model_version=str(version), outputs=[InferRequestedOutput(output)], client_timeout=self._timeout
             )
         except InferenceServerException as error:
             raise ServerError(
-                f"{card.name} version {version} does not answer: {error.message()}", hint=f"look into the server's log: {server_log()}"
+                f"{name} version {version} does not answer: {error.message()}", hint=f"look into the server's log: {server_log()}"
             ) from None
-        scores: Array = result.as_numpy(card.output.name)
-        return scores
+        found: Array = result.as_numpy(output)
+        return found
 
 
 def _hint(error: InferenceServerException) -> str:

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 ONNX_PREFIX = "onnx:"
 FACTORY_PREFIX = "py:"
+_IMAGE_SUFFIX = "_image"
 
 
 def served_name(model: str, override: str = "") -> str:
@@ -22,3 +23,17 @@ def served_name(model: str, override: str = "") -> str:
     else:
         name = model
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-")
+
+
+def image_name(name: str) -> str:
+    """The name of the model beside ``name`` that takes pictures as files.
+
+    >>> image_name("resnet50")
+    'resnet50_image'
+    """
+    return f"{name}{_IMAGE_SUFFIX}"
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name is one that ``image_name`` makes."""
+    return name.endswith(_IMAGE_SUFFIX)

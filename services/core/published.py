@@ -6,10 +6,15 @@ from services.core.errors import ContractError
 from services.core.hints import command
 
 CONFIG = "config.pbtxt"
+IMAGE_CONFIG = "image.pbtxt"
+"""In the folder of a version: the config of the model beside it that takes pictures as files."""
 CARD = "card.json"
 RECORD = "build.json"
 GOLDEN = "golden.npz"
 LABELS = "labels.txt"
+
+ENCODED, VERSION = "encoded", "version"
+"""Input, and second output, of the model that takes pictures as files; the first is that of the model beside it."""
 
 
 def live_version(config: str) -> int:

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ from services.core import log as logging_setup
 from services.core import stage
 from services.core.errors import ContractError, ServerError, SettingsError, ToolError
 from services.core.hints import command
+from services.core.names import image_name
 from services.core.published import CONFIG, RECORD, live_version
 from services.core.record import BuildRecord
 from services.core.settings import TritonSettings
@@ -47,6 +49,7 @@ def arguments(settings: TritonSettings, key: str, environ: Mapping[str, str]) ->
         f"--model-repository={settings.model_repository_dir}",
         "--model-control-mode=explicit",
         f"--load-model={settings.name}",
+        *_image_model(settings),
         # The server stays for a model that is loaded later; health asks for the configured one.
         "--exit-on-error=false",
         "--strict-readiness=true",
@@ -63,6 +66,17 @@ def arguments(settings: TritonSettings, key: str, environ: Mapping[str, str]) ->
         *_limit(settings.max_request_bytes, environ.get("NVIDIA_TRITON_SERVER_VERSION", "")),
         *([f"--backend-directory={settings.backend_directory}"] if settings.backend_directory else []),
     ]
+
+
+def _image_model(settings: TritonSettings) -> list[str]:
+    """The model that takes pictures as files, where it is published; Triton would miss one that is not."""
+    name = image_name(settings.name)
+    return [f"--load-model={name}"] if (settings.model_repository_dir / name / CONFIG).is_file() else []
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The server's environment: its Python models find this code, and the packages of this environment, by ``STACK_PYTHONPATH``."""
+    return {**environ, "STACK_PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")])}
 
 
 def _limit(size: int, release: str) -> list[str]:
@@ -106,7 +120,8 @@ def demand_published(repository: Path, name: str) -> Path:
         ContractError: it is not published.
     """
     if not (repository / name / CONFIG).is_file():
-        there = ", ".join(sorted(config.parent.name for config in repository.glob(f"*/{CONFIG}"))) or "no model"
+        published = {config.parent.name for config in repository.glob(f"*/{CONFIG}")}
+        there = ", ".join(sorted(published - {image_name(found) for found in published})) or "no model"
         raise ContractError(
             f"model {name} is not published in {repository}; found {there}",
             hint=f"run the builder for it (MODEL, MODEL_NAME): {command('builder', 'build')}",
@@ -145,7 +160,7 @@ def serve(argv: Sequence[str], watcher: Watcher) -> int:
         server.terminate()
 
     try:
-        server = subprocess.Popen(argv, preexec_fn=_end_with_parent)
+        server = subprocess.Popen(argv, env=environment(os.environ), preexec_fn=_end_with_parent)
     except FileNotFoundError:
         raise ToolError("tritonserver is not on PATH", hint="start it by compose.yaml, or by scripts/up --local") from None
     for number in (signal.SIGTERM, signal.SIGINT):

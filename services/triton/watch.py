@@ -20,19 +20,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.core.card import ModelCard
 from services.core.errors import StackError
 from services.core.files import write_atomically
 from services.core.hints import command
-from services.core.published import CARD, CONFIG, GOLDEN, RECORD, live_version
-from services.core.record import BuildRecord
+from services.core.names import image_name
+from services.core.published import CONFIG, GOLDEN, VERSION
+from services.images.inverse import picture_of
 from services.numerics.agreement import Agreement, Limits, measure
 from services.numerics.golden import Golden, load_golden
 from services.triton.healthcheck import QUESTION_SECONDS
+from services.triton.published import Published
 
 log = logging.getLogger(__name__)
 
 
+_NUMPY = {"FP32": np.float32, "INT64": np.int64}
 RECENT_TURNS = 8
 """How many turns are looked back on."""
 
@@ -45,37 +47,21 @@ class Spoiled(Unhealthy):
     """A question failed through no fault of the server."""
 
 
-# Triton takes the second dimension of a request without rows for its rows; all requests of that batch may then be too many.
-_SPOILED = re.compile(rb"batch size \d+ for .*max allowed is")
-
-
 @dataclass(frozen=True)
-class Version:
+class Version(Published):
     """A published version, and what it must answer."""
 
-    number: int
-    modified: int
-    card: ModelCard
-    record: BuildRecord
     golden: Golden
 
     @classmethod
     def live(cls, folder: Path) -> "Version":
-        """The version that a published model's folder serves.
+        """The version that a published model's folder serves; raises what ``Published.live`` does."""
+        found = Published.live(folder)
+        return cls(found.number, found.modified, found.card, found.record, load_golden(folder / str(found.number) / GOLDEN))
 
-        Raises:
-            ContractError: something is missing or damaged.
-            OSError: the folder cannot be read.
-        """
-        number = live_version((folder / CONFIG).read_text())
-        own = folder / str(number)
-        modified = (own / RECORD).stat().st_mtime_ns
-        return cls(number, modified, ModelCard.load(own / CARD), BuildRecord.load(own / RECORD), load_golden(own / GOLDEN))
 
-    def is_live(self, folder: Path) -> bool:
-        """Whether the folder still serves it, and nobody built it anew."""
-        number = live_version((folder / CONFIG).read_text())
-        return number == self.number and (folder / str(number) / RECORD).stat().st_mtime_ns == self.modified
+# Triton takes the second dimension of a request without rows for its rows; all requests of that batch may then be too many.
+_SPOILED = re.compile(rb"batch size \d+ for .*max allowed is")
 
 
 class Watcher:
@@ -84,6 +70,7 @@ class Watcher:
     def __init__(self, port: int, folder: Path, verdict: Path) -> None:
         self._port, self._folder, self._verdict = port, folder, verdict
         self._proven: Version | None = None
+        self._image_proven = False
         self._row = 0
         self._failed: deque[bool] = deque(maxlen=RECENT_TURNS)
 
@@ -123,15 +110,15 @@ class Watcher:
         """One turn's question; returns the version that was asked."""
         name = self._folder.name
         if not (self._folder / CONFIG).exists():
-            self._proven = None  # the server is not at fault, and has to stay for the model to come back
+            self._proven, self._image_proven = None, False  # the server is not at fault, and has to stay for the model to come back
             raise Unhealthy(
                 f"{name} was taken out of service ({command('builder', 'retire')}); {command('builder', 'rollback')} serves it again"
             )
-        if not self._ready():
+        if not self._ready(name):
             raise Unhealthy(f"model {name} is not ready")
         if self._proven is None or not self._proven.is_live(self._folder):
             version = Version.live(self._folder)
-            if self._ready(version.number):
+            if self._ready(f"{name}/versions/{version.number}"):
                 agreement = self._answers(version, version.golden, Limits.of(version.record.accuracy.model_dump()))
                 log.info("version %d: %s", version.number, agreement)
                 self._proven = version
@@ -144,19 +131,42 @@ class Watcher:
         row = self._row % total
         self._row += 1
         one = Golden(version.golden.inputs[row : row + 1], version.golden.scores[row : row + 1])
-        self._answers(version, one, Limits.of(version.record.accuracy.model_dump()).of_part(1, total))
+        limits = Limits.of(version.record.accuracy.model_dump()).of_part(1, total)
+        self._answers(version, one, limits)
+        self._ask_image(version, one, limits)
         return version.number
+
+    def _ask_image(self, version: Version, one: Golden, limits: Limits) -> None:
+        """The same question as a file to the model that takes files, where it is published."""
+        name = image_name(self._folder.name)
+        if not (self._folder.with_name(name) / CONFIG).exists():
+            self._image_proven = False
+            return
+        try:
+            if not self._ready(name):
+                raise Unhealthy(f"model {name} is not ready")
+            picture = picture_of(one.inputs[0], version.card.preprocessing)
+            answer = self._infer(name, name, picture, {"Inference-Header-Content-Length": "0"})
+        except Unhealthy as error:
+            # The builder loads it after the model itself: no fault of the server, the first time.
+            raise error if self._image_proven else Spoiled(str(error)) from None
+        scores, number = answer[version.card.output.name], int(answer[VERSION][0, 0])
+        if number == version.number:  # else a switch of versions came between the two questions
+            self._demand(name, measure(scores, one.scores, limits))
+            self._image_proven = True
 
     def _answers(self, version: Version, golden: Golden, limits: Limits) -> Agreement:
         found = np.concatenate([self._scores(version, part.inputs) for part in golden.batches(version.record.max_batch)])
         agreement = measure(found, golden.scores, limits)
-        if agreement.problems:
-            raise Unhealthy(f"version {version.number} gives other answers than it was proven with: {'; '.join(agreement.problems)}")
+        self._demand(f"version {version.number}", agreement)
         return agreement
 
-    def _ready(self, version: int | None = None) -> bool:
-        part = "" if version is None else f"/versions/{version}"
-        return self._request("GET", f"{part}/ready")[0].status == http.client.OK
+    def _demand(self, who: str, agreement: Agreement) -> None:
+        if agreement.problems:
+            raise Unhealthy(f"{who} gives other answers than it was proven with: {'; '.join(agreement.problems)}")
+
+    def _ready(self, model: str) -> bool:
+        return self._request("GET", f"{model}/ready")[0].status == http.client.OK
 
     def _scores(self, version: Version, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Scores FP32 ``[N,classes]`` of one version for ``inputs`` of the card's type."""
@@ -171,19 +181,29 @@ class Watcher:
             {"inputs": [tensor], "outputs": [{"name": version.card.output.name, "parameters": {"binary_data": True}}]}
         ).encode()
         headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
-        response, body = self._request("POST", f"/versions/{version.number}/infer", head + data, headers)
+        who, model = f"version {version.number}", f"{self._folder.name}/versions/{version.number}"
+        return self._infer(who, model, head + data, headers)[version.card.output.name]
+
+    def _infer(self, who: str, model: str, body: bytes, headers: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
+        """The outputs of an answer in the binary form, by name."""
+        response, answer = self._request("POST", f"{model}/infer", body, headers)
         if response.status != http.client.OK:
-            kind = Spoiled if _SPOILED.search(body) else Unhealthy
-            raise kind(f"version {version.number} refuses a known picture: {body[:500].decode(errors='replace')}")
-        scores = np.frombuffer(body[int(response.headers["Inference-Header-Content-Length"]) :], np.float32)
-        return scores.reshape(len(inputs), -1)
+            kind = Spoiled if _SPOILED.search(answer) else Unhealthy
+            raise kind(f"{who} refuses a known picture: {answer[:500].decode(errors='replace')}")
+        start = int(response.headers["Inference-Header-Content-Length"])
+        found = {}
+        for output in json.loads(answer[:start])["outputs"]:
+            end = start + output["parameters"]["binary_data_size"]
+            found[output["name"]] = np.frombuffer(answer[start:end], _NUMPY[output["datatype"]]).reshape(output["shape"])
+            start = end
+        return found
 
     def _request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=QUESTION_SECONDS)
         try:
-            connection.request(method, f"/v2/models/{self._folder.name}{path}", body, headers or {})
+            connection.request(method, f"/v2/models/{path}", body, headers or {})
             response = connection.getresponse()
             return response, response.read()
         except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from services.core.errors import SettingsError
-from services.core.names import served_name
+from services.core.names import is_image_name, served_name
 
 Affects = Literal["export", "engine", "serving"]
 """What is made anew when a setting changes: the exported graph, the compiled engine, or only how the engine is served."""
@@ -113,6 +113,9 @@ class ModelSettings(Settings):
         # An empty name would make the folder of all models the model's own.
         if self.model and not self.name:
             raise ValueError(f"MODEL={self.model}, MODEL_NAME={self.model_name}: no name is left to serve the model under; set MODEL_NAME")
+        if is_image_name(self.name):
+            found = f"MODEL={self.model}, MODEL_NAME={self.model_name}: the model would be called {self.name}"
+            raise ValueError(f"{found}, which is kept for the one that takes pictures as files beside a model; set another MODEL_NAME")
         return self
 
     @property

@@ -18,6 +18,7 @@ class PictureSettings(Settings):
     max_pixels: int = setting(
         89_478_485,
         "largest picture to decode, in pixels",
+        affects="serving",
         ge=1,
         advice="Raise it for photographs of more than 89 megapixels; one of 108 needs about 330 MB while it is decoded",
     )
@@ -169,6 +170,26 @@ class ServingSettings(Settings):
         affects="serving",
         ge=0,
         advice="A request may then bring its own timeout, too",
+    )
+    max_image_bytes: int = setting(
+        64 << 20,
+        "longest picture file that the server takes, in bytes",
+        affects="serving",
+        ge=1,
+        advice="`MAX_PIXELS` bounds what comes out of it",
+    )
+    image_instances: int = setting(
+        2,
+        "processes that decode pictures in the server",
+        affects="serving",
+        ge=1,
+        advice="With 2, one decodes while the other waits for the engine",
+    )
+    decode_workers: int = setting(
+        0,
+        "threads that decode pictures, in each of those processes (0: one per processor)",
+        affects="serving",
+        ge=0,
     )
 
 

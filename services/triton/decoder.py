@@ -1,0 +1,38 @@
+"""Decoding for ``<model>_image``: many pictures at once, each with its own result."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from services.core.card import Preprocessing
+from services.core.errors import ImageError
+from services.images.preprocess import InputArray, input_from_file
+
+
+class Decoder:
+    """Decodes in threads; the decoders let go of Python's lock while they work.
+
+    Args:
+        workers: how many threads; one per processor that this process may use where 0.
+        max_pixels: larger pictures are refused before they are unpacked.
+        max_bytes: longer files are refused before they are looked at.
+    """
+
+    def __init__(self, workers: int, max_pixels: int, max_bytes: int) -> None:
+        self._max_pixels, self._max_bytes = max_pixels, max_bytes
+        self._pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), "decode")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def decode(self, pictures: Sequence[bytes], preprocessing: Preprocessing) -> list[InputArray | ImageError]:
+        """One input per picture, in the order given, or why there is none."""
+
+        def one(picture: bytes) -> InputArray | ImageError:
+            try:
+                return input_from_file(picture, preprocessing, max_pixels=self._max_pixels)
+            except ImageError as error:
+                return error
+
+        return [one(pictures[0])] if len(pictures) == 1 else list(self._pool.map(one, pictures))

@@ -1,0 +1,150 @@
+"""``<model>_image``: pictures as files in, scores out. Decodes them, and asks ``<model>`` for the scores (Triton's Python backend, BLS).
+
+Not an ensemble: while ``<model>`` is replaced, an ensemble could hand pixels made for one version to the next. Here each question names
+its version, and is asked again where that version has gone. API: ``README.md`` of triton-inference-server/python_backend.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+from services.core.card import Preprocessing
+from services.core.errors import ImageError, StackError
+from services.core.published import ENCODED, VERSION
+from services.images.preprocess import InputArray
+from services.triton.decoder import Decoder
+from services.triton.published import Published
+
+
+@dataclass
+class Refusal:
+    """Why a request gets no scores; ``code`` is one of ``pb_utils.TritonError``'s."""
+
+    message: str
+    code: Any
+
+    def response(self) -> Any:
+        """A new object each time: the server frees it once per response."""
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(self.message, self.code))
+
+
+@dataclass
+class Question:
+    """The pictures of one request, and the inputs that were made of them, or why that failed."""
+
+    pictures: list[bytes]
+    inputs: list[InputArray] = field(default_factory=list)
+    refusal: Refusal | None = None
+
+    def take(self, decoded: Sequence[InputArray | ImageError]) -> None:
+        """Keep what decoding gave, one entry per picture."""
+        bad = next(((place, found) for place, found in enumerate(decoded, 1) if isinstance(found, ImageError)), None)
+        if bad:
+            self.refusal = Refusal(f"picture {bad[0]} of {len(self.pictures)}: {bad[1]}", pb_utils.TritonError.INVALID_ARG)
+        else:
+            self.inputs = [found for found in decoded if not isinstance(found, ImageError)]
+
+
+class TritonPythonModel:
+    """One execution instance; the scheduler hands it all requests of a dynamic batch at once."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read what the builder has written into the config."""
+        config = json.loads(args["model_config"])
+        told = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._folder = Path(args["model_repository"]).parent / told["model"]
+        self._labels_sha256 = told["labels_sha256"]
+        self._output = config["output"][0]["name"]
+        self._decoder = Decoder(int(told["decode_workers"]), int(told["max_pixels"]), int(told["max_image_bytes"]))
+        self._answered: Published | None = None
+
+    def finalize(self) -> None:
+        """End the threads."""
+        self._decoder.close()
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer all requests; each gets its own rows or its own error."""
+        questions = [_question(request) for request in requests]
+        refusal, decoded_as = Refusal(f"{self._folder.name} is not in service", pb_utils.TritonError.UNAVAILABLE), None
+        try:
+            for version in self._versions():
+                if decoded_as != version.card.preprocessing:
+                    decoded_as = version.card.preprocessing
+                    self._decode(questions, decoded_as)
+                good = [question for question in questions if not question.refusal]
+                answers = self._ask(version, [tensor for question in good for tensor in question.inputs]) if good else np.empty(0)
+                if not isinstance(answers, Refusal):
+                    self._answered = version
+                    return self._responses(questions, version.number, answers)
+                refusal = answers
+        except (StackError, OSError) as error:
+            refusal = Refusal(f"{self._folder.name} cannot be asked: {error}", pb_utils.TritonError.UNAVAILABLE)
+        return [(question.refusal or refusal).response() for question in questions]
+
+    def _versions(self) -> Iterator[Published]:
+        """Whom to ask: the version that answered last, and if it does not, the one that is live by now.
+
+        A version that is being published is live on disk before the server has loaded it, hence the order.
+        """
+        last = self._answered
+        if last and last.is_as_read(self._folder):
+            yield last
+            if last.is_live(self._folder):
+                return
+        yield Published.live(self._folder)
+
+    def _decode(self, questions: Sequence[Question], preprocessing: Preprocessing) -> None:
+        decoded = iter(self._decoder.decode([picture for question in questions for picture in question.pictures], preprocessing))
+        for question in questions:
+            if question.pictures:
+                question.take([next(decoded) for _ in question.pictures])
+
+    def _ask(self, version: Published, inputs: Sequence[InputArray]) -> npt.NDArray[Any] | Refusal:
+        """Scores FP32 ``[N,classes]`` of one version, in batches that it takes."""
+        card, size = version.card, version.record.max_batch
+        if card.labels_sha256 != self._labels_sha256:
+            return Refusal(f"{card.name} is being replaced by a version with other classes", pb_utils.TritonError.UNAVAILABLE)
+        parts: list[npt.NDArray[Any]] = []
+        for start in range(0, len(inputs), size):
+            request = pb_utils.InferenceRequest(
+                model_name=self._folder.name,
+                model_version=version.number,
+                inputs=[pb_utils.Tensor(card.input.name, np.stack(inputs[start : start + size]))],
+                requested_output_names=[card.output.name],
+                preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+            )
+            response = request.exec()
+            if response.has_error():
+                return Refusal(response.error().message(), pb_utils.TritonError.UNAVAILABLE)
+            parts.append(pb_utils.get_output_tensor_by_name(response, card.output.name).as_numpy())
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _responses(self, questions: Sequence[Question], version: int, scores: npt.NDArray[Any]) -> list[Any]:
+        responses, start = [], 0
+        for question in questions:
+            if question.refusal:
+                responses.append(question.refusal.response())
+                continue
+            rows = scores[start : start + len(question.pictures)]
+            start += len(rows)
+            tensors = [
+                pb_utils.Tensor(self._output, np.ascontiguousarray(rows)),
+                pb_utils.Tensor(VERSION, np.full((len(rows), 1), version, np.int64)),
+            ]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+
+
+def _question(request: Any) -> Question:
+    array = pb_utils.get_input_tensor_by_name(request, ENCODED).as_numpy()
+    if not array.size:
+        expected = "[N, 1] with N of at least 1"
+        message = f"{ENCODED} has the shape {list(array.shape)}, expected {expected}"
+        return Question([], refusal=Refusal(message, pb_utils.TritonError.INVALID_ARG))
+    return Question(list(array.ravel()))
