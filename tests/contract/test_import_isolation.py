@@ -36,7 +36,7 @@ BELOW = {
     "onnx_graphs": ("core", "numerics"),
     "exporter": SHARED,
     "builder": SHARED,
-    "triton": ("core", "numerics"),
+    "triton": ("core", "numerics", "images"),
     "client": ("core", "numerics", "images"),
     "local": ("core",),
 }
@@ -50,7 +50,7 @@ HELD = {
     "onnx_graphs": GRAPHS,
     "exporter": GRAPHS | {"PIL"},
     "builder": GRAPHS | GRPC | {"PIL", "polygraphy"},
-    "triton": PYDANTIC | {"numpy"},
+    "triton": PYDANTIC | {"numpy", "PIL"},
     "client": PYDANTIC | GRPC | {"numpy", "PIL", "requests", "geventhttpclient", "gevent"},
     "local": PYDANTIC | {"dotenv"},
 }
@@ -101,7 +101,7 @@ def need_torch() -> set[str]:
 def importable(room: str) -> list[str]:
     """The modules of a room that can be imported here: what Triton's own Python runs, and what needs torch, cannot."""
     modules = {name_of(path) for path in (SERVICES / room).rglob("*.py")} - need_torch()
-    return sorted(module for module in modules if not module.startswith("services.triton.models."))
+    return sorted(module for module in modules if not module.startswith(("services.triton.models.", "services.triton.image_model")))
 
 
 def test_every_room_has_its_place():

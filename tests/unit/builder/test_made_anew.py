@@ -31,6 +31,10 @@ OTHER = {
         "MAX_QUEUE_DELAY_US": "50",
         "MAX_QUEUE_SIZE": "7",
         "QUEUE_TIMEOUT_MS": "9",
+        "MAX_PIXELS": "10000",
+        "MAX_IMAGE_BYTES": "9999",
+        "IMAGE_INSTANCES": "3",
+        "DECODE_WORKERS": "1",
     },
     "engine": {"PRECISION": "int8", "OPT_BATCH": "4", "MAX_BATCH": "16", "WORKSPACE_MIB": "99"},
 }
@@ -105,7 +109,8 @@ def test_a_setting_of_serving_publishes_the_proven_engine_and_compiles_nothing(b
     for config in configs:
         config.ClearField("version_policy")
         config.output[0].label_filename = ""
-    assert configs[0] != configs[1]
+    of_image = [(path / "image.pbtxt").read_text() for path in (one, two)]
+    assert (configs[0] != configs[1]) != (of_image[0] != of_image[1])
     assert builder(**{key: OTHER["serving"][key]}) == (2, [])
     assert "up to date" in caplog.text
 
