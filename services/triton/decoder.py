@@ -3,10 +3,18 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
 from services.images.preprocess import InputArray, input_from_file
+
+
+class Picture(NamedTuple):
+    """The content of a file, and what to call it in an error."""
+
+    name: str
+    content: bytes
 
 
 class Decoder:
@@ -26,12 +34,12 @@ class Decoder:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def decode(self, pictures: Sequence[bytes], preprocessing: Preprocessing) -> list[InputArray | ImageError]:
+    def decode(self, pictures: Sequence[Picture], preprocessing: Preprocessing) -> list[InputArray | ImageError]:
         """One input per picture, in the order given, or why there is none."""
 
-        def one(picture: bytes) -> InputArray | ImageError:
+        def one(picture: Picture) -> InputArray | ImageError:
             try:
-                return input_from_file(picture, preprocessing, max_pixels=self._max_pixels)
+                return input_from_file(picture.content, preprocessing, picture.name, max_pixels=self._max_pixels)
             except ImageError as error:
                 return error
 

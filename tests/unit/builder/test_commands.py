@@ -23,11 +23,13 @@ class Told:
         self.batches: list[int] = []
         self.files: list[bytes] = []
         self.scores, self.refuses = SCORES, False
+        self.folder: ModelFolder | None = None
         self.image = ""  # fingerprint of the config that is loaded of tiny_image
 
     def load(self, name, version):
         self.calls.append(("load", name, version))
         if name == "tiny_image":
+            assert self.folder
             self.image = self.folder.image.fingerprint()
 
     def unload(self, name):
