@@ -38,8 +38,7 @@ _UPRIGHT = {
 """What turns a picture upright, by its EXIF orientation; 1 is upright."""
 _STRIP_PIXELS = 1 << 20
 _START_OF_SCAN, _END = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # of those that have a length
 
 
 class Picture(NamedTuple):
@@ -111,7 +110,7 @@ def decode_scaled(
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(image, name, max_pixels)
             if image.format in ("JPEG", "MPO"):
-                _check_scans(data, name)
+                _check_scans(data, image, name)
             size = image.size
             scale = _draft(image, at_least) if at_least is not None else 1
             image.load()
@@ -127,8 +126,8 @@ def decode_scaled(
 def begins_like_a_picture(data: bytes) -> bool:
     """Whether the first bytes are those of a format that ``decode`` knows."""
     Image.init()
-    start = data[:16]
-    return len(start) == 16 and any(accept is not None and accept(start) is True for _, accept in map(Image.OPEN.__getitem__, _formats()))
+    start = data[:16].ljust(16, b"\0")
+    return any(accept and accept(start) for _, accept in map(Image.OPEN.__getitem__, _formats()))
 
 
 def in_words(size: int) -> str:
@@ -137,7 +136,7 @@ def in_words(size: int) -> str:
 
 
 def describe(data: bytes) -> str:
-    """Say in a few words what the content of a file that is no picture looks like."""
+    """Say in a few words what the content of a file, or of a request, that is no picture looks like."""
     start = data[:512].lstrip().lower()
     if not data:
         return "an empty file"
@@ -151,6 +150,12 @@ def describe(data: bytes) -> str:
         return "a picture that is damaged or cut off near its beginning"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1"):
         return "a HEIC photograph (convert it to JPEG)"
+    if start.startswith(b"--") and b"content-disposition:" in start:
+        return "a form with its boundaries"
+    if start.startswith((b"{", b"[")):
+        return "a JSON document"
+    if start.startswith((b"http://", b"https://")):
+        return "an address"
     if b"\0" not in start and all(byte < 128 for byte in start):
         return "a text file"
     return f"unknown content that begins with bytes {data[:8].hex(' ')}"
@@ -180,21 +185,22 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         raise ImageError(f"{name}: {found}, expected a long side of at most {MAX_ASPECT} times the short one")
 
 
-def _check_scans(data: bytes, name: str) -> None:
+def _check_scans(data: bytes, image: Image.Image, name: str) -> None:
     """Refuse a JPEG that would be gone over for minutes; what looks like a scan in its metadata, or behind its end, is none."""
-    if data.count(b"\xff\xda") <= MAX_SCANS:  # an upper bound, at once; random bytes reach it in some MiB
-        return
     scans, place = 0, 2
     while (marker := _MARKER.search(data, place)) and (kind := data[marker.end() - 1]) != _END:
         place = marker.end()
-        if kind not in _WITHOUT_LENGTH:
-            scans += kind == _START_OF_SCAN
-            place += max(2, int.from_bytes(data[place : place + 2]))
-        if scans > MAX_SCANS:
-            raise ImageError(
-                f"{name}: found a JPEG of more than {MAX_SCANS} scans, expected about ten "
-                "(a decompression bomb? a viewer that saves it anew makes a common JPEG of it)"
-            )
+        if kind == _START_OF_SCAN:
+            scans += 1
+            whole = not image.info.get("progressive") and data[place + 2 : place + 3] == bytes([len(image.getbands())])
+            if scans == 1 and (whole or data.count(b"\xff\xda", place) < MAX_SCANS):
+                return  # libjpeg reads no further than a first scan that holds all; the other is an upper bound, and quick
+            if scans > MAX_SCANS:
+                raise ImageError(
+                    f"{name}: found a JPEG of more than {MAX_SCANS} scans, expected about ten "
+                    "(a decompression bomb? a viewer that saves it anew makes a common JPEG of it)"
+                )
+        place += max(2, int.from_bytes(data[place : place + 2]))
 
 
 def _draft(image: Image.Image, at_least: int) -> int:
