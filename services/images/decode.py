@@ -1,7 +1,6 @@
 """From the bytes of a picture to upright RGB, as a person would see it in a viewer."""
 
 import io
-import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from services.core.errors import ImageError
+from services.images import jpeg
 
 # Remarks about odd metadata help nobody who wants to know what is in the picture; sizes are checked below.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -22,10 +22,15 @@ MAX_PIXELS = 89_478_485
 """The default of the setting of that name, and Pillow's own limit (256 MiB of RGB)."""
 MAX_ASPECT = 200
 """Longest side over shortest: a resize of the short side multiplies the long one too, so a 1-pixel strip would become a bomb."""
-MAX_SCANS = 100
-"""Of one JPEG: a progressive one has about ten, and each costs a pass over all pixels, even where it holds next to nothing."""
 _EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF or JPEG 2000 picture"
-_SCALES = (8, 4, 2)  # what libjpeg has fast code for
+_NO_PICTURES = {
+    "an HTML page": (b"<!doctype html", b"<html"),
+    "a PDF document": (b"%pdf",),
+    "an SVG or XML document": (b"<svg", b"<?xml"),
+    "a JSON document": (b"{", b"["),
+    "an address": (b"http://", b"https://"),
+    "a form with its boundaries": (b"--",),
+}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,8 +42,6 @@ _UPRIGHT = {
 }
 """What turns a picture upright, by its EXIF orientation; 1 is upright."""
 _STRIP_PIXELS = 1 << 20
-_START_OF_SCAN, _END = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # of those that have a length
 
 
 class Picture(NamedTuple):
@@ -109,10 +112,10 @@ def decode_scaled(
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(image, name, max_pixels)
+            size, scale = image.size, 1
             if image.format in ("JPEG", "MPO"):
-                _check_scans(data, image, name)
-            size = image.size
-            scale = _draft(image, at_least) if at_least is not None else 1
+                jpeg.check_scans(data, image, name)
+                scale = jpeg.scale_down(image, at_least) if at_least is not None else 1
             image.load()
             return _upright(_rgb(image), size if scale > 1 else image.size, scale, _orientation(image))
     except ImageError:
@@ -140,22 +143,12 @@ def describe(data: bytes) -> str:
     start = data[:512].lstrip().lower()
     if not data:
         return "an empty file"
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page"
-    if start.startswith(b"%pdf"):
-        return "a PDF document"
-    if start.startswith((b"<svg", b"<?xml")):
-        return "an SVG or XML document"
+    if words := next((words for words, beginnings in _NO_PICTURES.items() if start.startswith(beginnings)), ""):
+        return words
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")):
         return "a picture that is damaged or cut off near its beginning"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1"):
         return "a HEIC photograph (convert it to JPEG)"
-    if start.startswith(b"--") and b"content-disposition:" in start:
-        return "a form with its boundaries"
-    if start.startswith((b"{", b"[")):
-        return "a JSON document"
-    if start.startswith((b"http://", b"https://")):
-        return "an address"
     if b"\0" not in start and all(byte < 128 for byte in start):
         return "a text file"
     return f"unknown content that begins with bytes {data[:8].hex(' ')}"
@@ -183,30 +176,6 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     if max(image.size) > MAX_ASPECT * min(image.size):
         found = f"found a strip of {image.width} x {image.height} pixels"
         raise ImageError(f"{name}: {found}, expected a long side of at most {MAX_ASPECT} times the short one")
-
-
-def _check_scans(data: bytes, image: Image.Image, name: str) -> None:
-    """Refuse a JPEG that would be gone over for minutes; what looks like a scan in its metadata, or behind its end, is none."""
-    scans, place = 0, 2
-    while (marker := _MARKER.search(data, place)) and (kind := data[marker.end() - 1]) != _END:
-        place = marker.end()
-        if kind == _START_OF_SCAN:
-            scans += 1
-            whole = not image.info.get("progressive") and data[place + 2 : place + 3] == bytes([len(image.getbands())])
-            if scans == 1 and (whole or data.count(b"\xff\xda", place) < MAX_SCANS):
-                return  # libjpeg reads no further than a first scan that holds all; the other is an upper bound, and quick
-            if scans > MAX_SCANS:
-                raise ImageError(
-                    f"{name}: found a JPEG of more than {MAX_SCANS} scans, expected about ten "
-                    "(a decompression bomb? a viewer that saves it anew makes a common JPEG of it)"
-                )
-        place += max(2, int.from_bytes(data[place : place + 2]))
-
-
-def _draft(image: Image.Image, at_least: int) -> int:
-    """Have a JPEG unpacked in fewer pixels; returns by how much it is scaled down."""
-    scale = next((scale for scale in _SCALES if min(image.size) >= scale * at_least), 1)
-    return scale if scale > 1 and image.draft(None, (image.width // scale, image.height // scale)) else 1
 
 
 def _orientation(image: Image.Image) -> int:

@@ -31,9 +31,9 @@ def input_from_file(
 ) -> InputArray:
     """Decode a picture and make one input of it, as serving does; see ``decode_scaled`` and ``input_from_picture``.
 
-    What differs from ``input_from_image(decode(source), preprocessing)``: of a photograph in a JPEG whose short side has at
-    least ``4 * resize`` pixels, 0.5 of 255 in the mean and up to 20 at single edges (of pure noise, the worst there is, 5 and
-    40); of any other picture roundings, by 1 and seldom 2, of 0.1 in the mean where pixels are multiples and of 0.001 elsewhere.
+    It differs from ``input_from_image(decode(source), preprocessing)`` in a JPEG whose short side has at least ``4 * resize``
+    pixels by up to 0.5 of 255 in the mean, and by up to 20 at single edges (in pure noise, the worst there is, by 5 and 40);
+    in any other picture by roundings, of 1 and seldom 2.
 
     Args:
         source: a file, or the content of one.

@@ -9,7 +9,8 @@ from PIL import Image
 
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
-from services.images.decode import MAX_SCANS, decode, decode_scaled
+from services.images.decode import decode, decode_scaled
+from services.images.jpeg import MAX_SCANS
 from services.images.preprocess import input_from_file, input_from_image
 from tests.conftest import ROOT
 from tests.unit.images.pictures import STORED, encoded
