@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
+from services.images.encoded import picture_bytes
 from services.images.preprocess import InputArray, input_from_file
 
 
 class Picture(NamedTuple):
-    """The content of a file, and what to call it in an error."""
+    """A picture as ``picture_bytes`` takes it, and what to call it in an error."""
 
     name: str
     content: bytes
@@ -39,7 +40,8 @@ class Decoder:
 
         def one(picture: Picture) -> InputArray | ImageError:
             try:
-                return input_from_file(picture.content, preprocessing, picture.name, max_pixels=self._max_pixels)
+                file = picture_bytes(picture.content, picture.name, max_bytes=self._max_bytes)
+                return input_from_file(file, preprocessing, picture.name, max_pixels=self._max_pixels, max_bytes=self._max_bytes)
             except ImageError as error:
                 return error
 

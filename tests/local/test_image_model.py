@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -86,7 +87,7 @@ class Asker:
 
     def ask(self, *pictures: bytes, classes: int = 0) -> tuple[np.ndarray, np.ndarray]:
         tensor = grpc.InferInput("encoded", [len(pictures), 1], "BYTES")
-        tensor.set_data_from_numpy(np.array([[picture] for picture in pictures], np.object_))
+        tensor.set_data_from_numpy(np.array(pictures, np.object_).reshape(-1, 1))
         outputs = [grpc.InferRequestedOutput("scores", class_count=classes), grpc.InferRequestedOutput("version")]
         found = self._client.infer(self._name, [tensor], outputs=outputs, client_timeout=60)
         return found.as_numpy("scores"), found.as_numpy("version")
@@ -160,10 +161,10 @@ def test_curl_with_a_file_and_json_with_base64_and_labels(lite0, asker):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "an empty file"),
+        (b"", "found nothing"),
         (b"<!doctype html><html></html>", "an HTML page"),
         (PHOTOGRAPH[:4000], "damaged"),
-        (encoded(photograph((10_000, 9_000)).convert("1"), "PNG"), "90000000 pixels|10000 x 9000"),
+        (encoded(Image.new("1", (10_000, 9_000)), "PNG"), "found 10000 x 9000 pixels"),
     ],
 )
 def test_a_body_that_is_no_picture_is_refused_with_the_reason(lite0, body, words):
@@ -171,7 +172,7 @@ def test_a_body_that_is_no_picture_is_refused_with_the_reason(lite0, body, words
     assert status == 400
     message = json.loads(answer)["error"]
     assert message.startswith("picture 1 of 1: ")
-    assert any(word in message for word in words.split("|"))
+    assert words in message
 
 
 def test_a_bad_picture_fails_its_own_request_and_says_which_it_was(lite0, asker):
@@ -189,7 +190,7 @@ def test_a_bad_picture_fails_its_own_request_and_says_which_it_was(lite0, asker)
         answers = list(pool.map(ask, range(60)))
     for number, answer in enumerate(answers):
         if number % 3 == 0:
-            assert str(answer).startswith("StatusCode.INVALID_ARGUMENT picture 2 of 3: found a text file"), answer
+            assert str(answer).startswith("StatusCode.INVALID_ARGUMENT picture 2 of 3: found "), answer
         else:
             assert np.allclose(answer, good, atol=1e-4)
 
@@ -255,6 +256,7 @@ def test_it_goes_and_comes_with_its_model_and_its_labels(tiny: Stack) -> None:
         assert not client.is_model_ready(name)
         tiny.run("builder", "rollback")
         assert client.is_model_ready(name)
+        shutil.copy(Path(tiny.settings["ARTIFACTS_DIR"]).with_name("tiny_factory.py"), tiny.folder)
         labels = tiny.folder / "labels.txt"
         labels.write_text("".join(f"kind {number}\n" for number in range(10)))
         tiny.run("exporter", ARTIFACTS_DIR="own", LABELS=str(labels))
@@ -271,6 +273,6 @@ def test_limits_of_the_settings_hold_before_anything_is_unpacked(tiny: Stack) ->
     for size, quality in product([(50, 50), (200, 200)], [50]):
         status, body = post(tiny, "infer", encoded(photograph(size), "JPEG", quality=quality), Inference_Header_Content_Length="0")
         assert status == (200 if size == (50, 50) else 400), body
-    status, body = post(tiny, "infer", bytes(40_000), Inference_Header_Content_Length="0")
+    status, body = post(tiny, "infer", PHOTOGRAPH[:10] + bytes(40_000), Inference_Header_Content_Length="0")
     assert status == 400
-    assert "MAX_IMAGE_BYTES" in json.loads(body)["error"]
+    assert "found a picture of 40010 bytes, expected at most 30000" in json.loads(body)["error"]
