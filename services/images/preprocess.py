@@ -32,7 +32,7 @@ def input_from_file(
     """Decode a picture and make one input of it, as serving does; see ``decode_scaled`` and ``input_from_picture``.
 
     It differs from ``input_from_image(decode(source), preprocessing)`` in a JPEG whose short side has at least ``4 * resize``
-    pixels by up to 0.5 of 255 in the mean, and by up to 20 at single edges (in pure noise, the worst there is, by 5 and 40);
+    pixels by up to 0.6 of 255 in the mean, and by up to 25 at single edges (in pure noise, the worst there is, by 6 and 45);
     in any other picture by roundings, of 1 and seldom 2.
 
     Args:

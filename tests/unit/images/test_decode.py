@@ -142,7 +142,7 @@ def test_16_bits_become_8_by_rounding():
 
 
 def test_large_transparent_pictures_are_laid_on_white_without_a_seam():
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1100, 1000, 4), np.uint8), "RGBA")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1100, 1000, 4), np.uint8))
     whole = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     assert decode(encoded(image, compress_level=0)).tobytes() == whole.tobytes()
 

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.unit.images.pictures import STORED, encoded
 
 # Of 255, what input_from_file's docstring promises: mean and largest difference.
-PHOTOGRAPH, NOISE, ROUNDING = (0.5, 20), (5, 40), (0.1, 2)
+PHOTOGRAPH, NOISE, ROUNDING = (0.6, 25), (6, 45), (0.1, 2)
 
 
 def recipe(resize: int = 128, crop: int = 112, interpolation: Any = "bilinear") -> Preprocessing:
