@@ -46,12 +46,12 @@ GRPC = {"grpc", "ml_dtypes", "tritonclient", "google", "rapidjson", "urllib3", "
 HELD = {
     "core": PYDANTIC,
     "numerics": {"numpy"},
-    "images": PYDANTIC | {"numpy", "PIL", "simplejpeg"},
+    "images": PYDANTIC | {"numpy", "PIL"},
     "onnx_graphs": GRAPHS,
     "exporter": GRAPHS | {"PIL"},
     "builder": GRAPHS | GRPC | {"PIL", "polygraphy"},
-    "triton": PYDANTIC | {"numpy", "PIL", "simplejpeg"},
-    "client": PYDANTIC | GRPC | {"numpy", "PIL", "simplejpeg", "requests", "geventhttpclient", "gevent"},
+    "triton": PYDANTIC | {"numpy", "PIL"},
+    "client": PYDANTIC | GRPC | {"numpy", "PIL", "requests", "geventhttpclient", "gevent"},
     "local": PYDANTIC | {"dotenv"},
 }
 PACKAGES = set().union(*HELD.values()) | {
