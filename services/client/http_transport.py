@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
-from services.client.protocol import CONNECT_SECONDS, SERVER_LOG_HINT, Answer, BusyError, Question
+from services.client.protocol import CONNECT_SECONDS, SERVER_LOG_HINT, Answer, BusyError, Question, RefusedError, answer_to, tensors_of
 from services.core.errors import ServerError
 
 _GATEWAY = ("502", "503", "504")
@@ -61,12 +61,10 @@ class HttpTransport:
 
     def infer(self, question: Question) -> Answer:
         """See ``protocol.Transport``."""
-        tensor = triton.InferInput(question.input_name, question.batch.shape, question.input_type)
-        tensor.set_data_from_numpy(question.batch)
-        output = triton.InferRequestedOutput(question.output_name, class_count=question.classes)
+        inputs, outputs = tensors_of(question, triton)
         with self._errors():
-            result = self._client.infer(question.model, [tensor], outputs=[output])
-            return Answer(int(result.get_response()["model_version"]), result.as_numpy(question.output_name))
+            result = self._client.infer(question.model, inputs, outputs=outputs)
+            return answer_to(question, result.as_numpy, result.get_response()["model_version"])
 
     def _demand_triton(self) -> None:
         """Triton's own metrics port says 200 to anything, and so may a stranger's web server."""
@@ -96,4 +94,6 @@ class HttpTransport:
                 return unreachable(self._address, f"a gateway says HTTP {status}")
             return not_triton(self._address, f"it answers HTTP {status}, but not in Triton's format")
         refused = f"{self.where} refuses (HTTP {status}): {message}"
-        return BusyError(refused) if status == "503" else ServerError(refused, hint=SERVER_LOG_HINT)
+        if status == "503":
+            return BusyError(refused)
+        return RefusedError(refused, message) if status == "400" else ServerError(refused, hint=SERVER_LOG_HINT)
