@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from typing import Literal, Self
 
-from services.client.address import GRPC
+from services.client.address import GRPC, HTTP, Address
 from services.client.asking import Asking
 from services.client.pictures import Content, Named, Pictures, named
 from services.client.report import Result
@@ -45,7 +45,7 @@ class _Classifier:
             wait: seconds to wait for the model to get ready.
 
         Raises:
-            SettingsError: an argument is out of its range.
+            SettingsError: an argument is out of its range, or the address cannot be used.
         """
         by_grpc = protocol == "grpc" or (protocol is None and url.startswith((f"{GRPC.plain}://", f"{GRPC.secure}://")))
         self._settings = ClientSettings.from_env(
@@ -60,6 +60,8 @@ class _Classifier:
             wait_seconds=wait,
             **{"triton_grpc_url" if by_grpc else "triton_url": url},
         )
+        self.address = str(Address.parse(url, GRPC if by_grpc else HTTP))
+        """Where the server is, with its scheme."""
         self._asking: Asking | None = None
         self._lock = threading.Lock()
 
@@ -115,7 +117,8 @@ class Classifier(_Classifier):
             ServerError: the server refuses, or went away for longer than ``timeout``.
             TypeError: it is no picture at all.
         """
-        return _only(self._open().one(_one(picture), top).result())
+        one = _one(picture)
+        return _only(self._open().one(one, top).result())
 
     def close(self) -> None:
         """Close the connections; an idle one would delay the server's own end."""
@@ -148,8 +151,9 @@ class AsyncClassifier(_Classifier):
 
     async def classify_one(self, picture: Content | Named, top: int = 5) -> Result:
         """See ``Classifier.classify_one``."""
+        one = _one(picture)
         asking = await asyncio.to_thread(self._open)
-        return _only(await asyncio.wrap_future(asking.one(_one(picture), top)))
+        return _only(await asyncio.wrap_future(asking.one(one, top)))
 
     async def close(self) -> None:
         """Close the connections; an idle one would delay the server's own end."""

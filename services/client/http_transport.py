@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent.hub  # type: ignore[import-untyped]
 import tritonclient.http as triton
+from gevent._hub_local import get_hub_if_exists  # type: ignore[import-untyped] # there is no public one that makes none
 from geventhttpclient.response import HTTPConnectionClosed
 from tritonclient.utils import InferenceServerException
 
@@ -31,6 +32,7 @@ class HttpTransport:
         self.where = str(address)
         self._address = address
         self._timeout = timeout
+        self._makes_event_loop = get_hub_if_exists() is None
         self._client = triton.InferenceServerClient(
             address.target,
             connection_timeout=min(timeout, CONNECT_SECONDS),
@@ -41,6 +43,10 @@ class HttpTransport:
     def close(self) -> None:
         """Close the connections; an idle one would delay the server's own end."""
         self._client.close()
+        hub = get_hub_if_exists()
+        # gevent keeps the event loop of a thread that has ended, with its open files.
+        if self._makes_event_loop and hub is not None and not hub.loop.default:
+            hub.destroy()
 
     def models(self) -> list[str]:
         """See ``protocol.Transport``."""

@@ -1,6 +1,5 @@
 """Which pictures need not be asked about again."""
 
-import json
 import os
 import sys
 
@@ -75,7 +74,3 @@ def test_something_else_is_refused(file, content):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ContractError, match="No such file"):
         Done.read(tmp_path / "answers.jsonl", "tiny")
-
-
-def test_lines_are_those_that_are_written(file):
-    assert json.loads(file.read_text().splitlines()[0])["file"] == "a.jpg"

@@ -71,8 +71,12 @@ def test_what_is_done_is_handed_out_before_more_is_taken(workers):
     """A source that is slow must not hold back the answers that are there."""
     done = threading.Event()
 
+    def first(_connection):
+        done.set()
+        return "first"
+
     def jobs():
-        yield lambda _connection: done.set() or "first"
+        yield first
         assert done.wait(20)
         wait_for(lambda: workers._idle == 1)
         yield lambda _connection: "second"
@@ -156,7 +160,12 @@ def test_after_the_end_nothing_is_taken(workers):
 def test_an_end_without_patience_gives_up_what_has_not_begun(connections):
     workers = Workers(1, connections.connect)
     begun, release = threading.Event(), threading.Event()
-    first = workers.submit(lambda _connection: begun.set() or release.wait(20))
+
+    def hold(_connection):
+        begun.set()
+        return release.wait(20)
+
+    first = workers.submit(hold)
     second = workers.submit(lambda _connection: 2)
     assert begun.wait(20)
     workers.close(wait=False)
@@ -187,10 +196,14 @@ def test_in_an_event_loop_others_have_their_turn(workers):
 
 
 def test_a_cancelled_task_gives_up_its_jobs(workers):
-    ran, release = [], threading.Event()
+    ran: list[object] = []
+    release = threading.Event()
+
+    def hold(_connection: object) -> None:
+        release.wait(20)
 
     async def take():
-        async with contextlib.aclosing(workers.in_order_async(iter([lambda _: release.wait(20)] * 3 + [ran.append] * 50))) as outcomes:
+        async with contextlib.aclosing(workers.in_order_async(iter([hold] * 3 + [ran.append] * 50))) as outcomes:
             async for _ in outcomes:
                 pass
 
