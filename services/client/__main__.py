@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from services.client.arguments import Arguments
+from services.client.asking import Asking
 from services.client.classify import classify
 from services.client.connect import connect
 from services.client.served import ServedModel
@@ -50,10 +51,11 @@ def work(arguments: Arguments) -> int:
         return 0
     with connect(settings) as transport:
         model = ServedModel.of(transport, name, settings)
-        if arguments.command == "classify":
-            classify(model, settings, pictures, as_json=arguments.json)
-        else:
+        if arguments.command == "verify":
             verify(model, settings, arguments.golden, as_json=arguments.json)
+            return 0
+    with Asking(model, settings) as asking:
+        classify(asking, settings, pictures, as_json=arguments.json, skip_done=arguments.skip_done)
     return 0
 
 

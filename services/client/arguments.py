@@ -18,6 +18,8 @@ _SETTINGS = {
     "--model": ("model_name", "NAME"),
     "--top": ("top_k", "K"),
     "--batch": ("client_batch", "N"),
+    "--in-flight": ("client_in_flight", "N"),
+    "--send": ("send", "HOW"),
     "--wait": ("wait_seconds", "SECONDS"),
     "--timeout": ("request_timeout_seconds", "SECONDS"),
     "--max-pixels": ("max_pixels", "N"),
@@ -37,6 +39,7 @@ examples:
   {program} photo.jpg
   {program} --top 1 photos/
   {program} --json 'photos/**/*.jpg' > answers.jsonl
+  {program} --json --skip-done answers.jsonl 'photos/**/*.jpg' >> answers.jsonl    goes on where that ended
   {program} --protocol grpc --batch 32 photos/
   {program} --model resnet50 https://example.com/photo.jpg
   {program} - < photo.jpg
@@ -53,6 +56,7 @@ class Arguments:
     command: str
     pictures: tuple[str, ...]
     golden: Path | None
+    skip_done: Path | None
     json: bool
     debug: bool
     settings: dict[str, Any]
@@ -67,6 +71,9 @@ class Arguments:
             meaning = f"{ClientSettings.model_fields[name].description} ({name.upper()})"
             parser.add_argument(option, dest=name, metavar=value, help=meaning)
         parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+        parser.add_argument(
+            "--skip-done", type=Path, metavar="FILE", help="leave out pictures that have an answer in FILE, which --json wrote"
+        )
         parser.add_argument("--golden", type=Path, metavar="FILE", help="with verify: the golden set, instead of the published one")
         found = vars(parser.parse_intermixed_args(argv))
         words = found.pop("words")
@@ -76,5 +83,7 @@ class Arguments:
             parser.error(f"{wanted} takes no pictures, found {' '.join(pictures)}")
         if found["golden"] and wanted != "verify":
             parser.error(f"--golden belongs to verify, found it with {wanted}")
+        if found["skip_done"] and wanted != "classify":
+            parser.error(f"--skip-done belongs to classify, found it with {wanted}")
         settings = {name: found.pop(name) for name, _ in _SETTINGS.values()}
         return cls(wanted, tuple(pictures), settings={name: value for name, value in settings.items() if value is not None}, **found)

@@ -13,7 +13,17 @@ from tritonclient.utils import InferenceServerException
 
 from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
-from services.client.protocol import SERVER_LOG_HINT, Answer, BusyError, Question, is_overload
+from services.client.protocol import (
+    CONNECT_SECONDS,
+    SERVER_LOG_HINT,
+    Answer,
+    BusyError,
+    Question,
+    RefusedError,
+    answer_to,
+    is_overload,
+    tensors_of,
+)
 from services.core.errors import ServerError
 
 _CHANNEL = [
@@ -56,12 +66,10 @@ class GrpcTransport:
 
     def infer(self, question: Question) -> Answer:
         """See ``protocol.Transport``."""
-        tensor = triton.InferInput(question.input_name, question.batch.shape, question.input_type)
-        tensor.set_data_from_numpy(question.batch)
-        output = triton.InferRequestedOutput(question.output_name, class_count=question.classes)
+        inputs, outputs = tensors_of(question, triton)
         with self._errors():
-            result = self._client.infer(question.model, [tensor], outputs=[output], client_timeout=self._timeout)
-            return Answer(int(result.get_response().model_version), result.as_numpy(question.output_name))
+            result = self._client.infer(question.model, inputs, outputs=outputs, client_timeout=self._timeout)
+            return answer_to(question, result.as_numpy, result.get_response().model_version)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -76,11 +84,19 @@ class GrpcTransport:
             return not_triton(self._address, "it does not speak gRPC")
         if "CERTIFICATE_VERIFY_FAILED" in message:
             return untrusted(self._address)
+        refused = f"{self.where} refuses ({status}): {message}"
         if status == "UNAVAILABLE":
-            busy = BusyError(f"{self.where} refuses ({status}): {message}")
-            return busy if is_overload(message) else unreachable(self._address, message)
+            # gRPC says the same of a lost connection and of what the server cannot do at the moment.
+            said_by_server = is_overload(message) or self._is_live()
+            return BusyError(refused) if said_by_server else unreachable(self._address, message)
         if status == "DEADLINE_EXCEEDED":
             return unreachable(self._address, f"no answer within {self._timeout:g} s")
         if status == "UNIMPLEMENTED":
             return not_triton(self._address, "it does not know Triton's gRPC service")
-        return ServerError(f"{self.where} refuses ({status}): {message}", hint=SERVER_LOG_HINT)
+        return RefusedError(refused, message) if status == "INVALID_ARGUMENT" else ServerError(refused, hint=SERVER_LOG_HINT)
+
+    def _is_live(self) -> bool:
+        try:
+            return bool(self._client.is_server_live(client_timeout=min(self._timeout, CONNECT_SECONDS)))
+        except InferenceServerException:
+            return False

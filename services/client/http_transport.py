@@ -8,12 +8,13 @@ from typing import Any
 
 import gevent.hub  # type: ignore[import-untyped]
 import tritonclient.http as triton
+from gevent._hub_local import get_hub_if_exists  # type: ignore[import-untyped] # there is no public one that makes none
 from geventhttpclient.response import HTTPConnectionClosed
 from tritonclient.utils import InferenceServerException
 
 from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
-from services.client.protocol import CONNECT_SECONDS, SERVER_LOG_HINT, Answer, BusyError, Question
+from services.client.protocol import CONNECT_SECONDS, SERVER_LOG_HINT, Answer, BusyError, Question, RefusedError, answer_to, tensors_of
 from services.core.errors import ServerError
 
 _GATEWAY = ("502", "503", "504")
@@ -31,6 +32,7 @@ class HttpTransport:
         self.where = str(address)
         self._address = address
         self._timeout = timeout
+        self._makes_event_loop = get_hub_if_exists() is None
         self._client = triton.InferenceServerClient(
             address.target,
             connection_timeout=min(timeout, CONNECT_SECONDS),
@@ -41,6 +43,10 @@ class HttpTransport:
     def close(self) -> None:
         """Close the connections; an idle one would delay the server's own end."""
         self._client.close()
+        hub = get_hub_if_exists()
+        # gevent keeps the event loop of a thread that has ended, with its open files.
+        if self._makes_event_loop and hub is not None and not hub.loop.default:
+            hub.destroy()
 
     def models(self) -> list[str]:
         """See ``protocol.Transport``."""
@@ -61,12 +67,10 @@ class HttpTransport:
 
     def infer(self, question: Question) -> Answer:
         """See ``protocol.Transport``."""
-        tensor = triton.InferInput(question.input_name, question.batch.shape, question.input_type)
-        tensor.set_data_from_numpy(question.batch)
-        output = triton.InferRequestedOutput(question.output_name, class_count=question.classes)
+        inputs, outputs = tensors_of(question, triton)
         with self._errors():
-            result = self._client.infer(question.model, [tensor], outputs=[output])
-            return Answer(int(result.get_response()["model_version"]), result.as_numpy(question.output_name))
+            result = self._client.infer(question.model, inputs, outputs=outputs)
+            return answer_to(question, result.as_numpy, result.get_response()["model_version"])
 
     def _demand_triton(self) -> None:
         """Triton's own metrics port says 200 to anything, and so may a stranger's web server."""
@@ -96,4 +100,6 @@ class HttpTransport:
                 return unreachable(self._address, f"a gateway says HTTP {status}")
             return not_triton(self._address, f"it answers HTTP {status}, but not in Triton's format")
         refused = f"{self.where} refuses (HTTP {status}): {message}"
-        return BusyError(refused) if status == "503" else ServerError(refused, hint=SERVER_LOG_HINT)
+        if status == "503":
+            return BusyError(refused)
+        return RefusedError(refused, message) if status == "400" else ServerError(refused, hint=SERVER_LOG_HINT)

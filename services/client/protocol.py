@@ -1,5 +1,6 @@
 """What the client asks of a server, whichever protocol carries it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -25,13 +26,25 @@ class BusyError(ServerError):
     """The server is overloaded; the same request may succeed a moment later."""
 
 
+class RefusedError(ServerError):
+    """The request itself cannot be answered, now or later; ``said`` is what the server says of it."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message, hint=SERVER_LOG_HINT)
+        self.said = said
+
+
 class NotTritonError(ServerError):
     """Something answers at the address, but not a Triton server, or not in this protocol."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One inference request; ``classes`` is the k of the classification extension, 0 asks for the whole output."""
+    """One inference request.
+
+    ``classes`` is the k of the classification extension, 0 asks for the whole output. ``version_name`` is the output
+    (INT64 ``[N,1]``) by which a model that asks another one says which version of that answered; "" where there is none.
+    """
 
     model: str
     input_name: str
@@ -39,6 +52,7 @@ class Question:
     batch: npt.NDArray[Any]
     output_name: str
     classes: int = 0
+    version_name: str = ""
 
 
 class Answer(NamedTuple):
@@ -67,6 +81,28 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+
+
+def tensors_of(question: Question, library: Any) -> tuple[list[Any], list[Any]]:
+    """A question as the input and output objects of ``tritonclient.http`` or ``tritonclient.grpc``."""
+    tensor = library.InferInput(question.input_name, question.batch.shape, question.input_type)
+    tensor.set_data_from_numpy(question.batch)
+    outputs = [library.InferRequestedOutput(question.output_name, class_count=question.classes)]
+    if question.version_name:
+        outputs.append(library.InferRequestedOutput(question.version_name))
+    return [tensor], outputs
+
+
+def answer_to(question: Question, output: Callable[[str], Any], model_version: str) -> Answer:
+    """Read an answer.
+
+    Args:
+        question: what was asked.
+        output: gives an output tensor by its name.
+        model_version: of the model that was asked.
+    """
+    version = output(question.version_name).flat[0] if question.version_name else model_version
+    return Answer(int(version), output(question.output_name))
 
 
 def is_overload(message: str) -> bool:

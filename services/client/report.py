@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from services.client.served import Class
@@ -18,17 +18,23 @@ _BAR = 20
 
 @dataclass(frozen=True)
 class Result:
-    """The best classes of one picture, and the version of the model that says so."""
+    """The best classes of one picture, best first, and the version of the model that says so; or else why there are none.
+
+    ``file`` is the name of the picture, ``error`` is "" where there is an answer.
+    """
 
     file: str
     model: str
-    version: int
-    top: list[Class]
+    version: int = 0
+    top: list[Class] = field(default_factory=list)
+    error: str = ""
 
 
 def json_line(result: Result) -> str:
-    """The result as one line of JSON: file, model, version, top (index, label, score)."""
-    return json.dumps(asdict(result))
+    """The result as one line of JSON: file, model, version, top (index, label, score); or file and error."""
+    keys = ("file", "error") if result.error else ("file", "model", "version", "top")
+    held = asdict(result)
+    return json.dumps({key: held[key] for key in keys})
 
 
 def table(result: Result, scores: Literal["probabilities", "logits"], width: int = 0, *, unicode: bool | None = None) -> str:

@@ -1,44 +1,70 @@
-"""What a served model says of itself: the card in its configuration, and the largest batch it takes."""
+"""What a served model says of itself: the card in its configuration, the largest batch it takes, and whether it takes files."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 
-from services.client.protocol import Answer, Question, Transport
+from services.client.protocol import Answer, Question, RefusedError, Transport
 from services.client.wait import patiently
 from services.core.card import ModelCard
 from services.core.errors import ContractError, ServerError
+from services.core.names import image_name
+from services.core.published import ENCODED, VERSION
 from services.core.settings import ClientSettings
 
 _HINT = "name a model that this stack's builder published, with --model or MODEL_NAME"
+# services/triton/image_model.py says which picture of a request it cannot read; without a name, it calls it a picture.
+_BAD_PICTURE = re.compile(r"picture (\d+) of \d+: (?:picture: )?(.+)", re.DOTALL)
+
+
+class BadPictureError(Exception):
+    """The server cannot read one of the files of a request; ``index`` counts from 0."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model on a server, ready to be asked."""
+    """A model on a server, ready to be asked; ``takes_files`` where its ``<name>_image`` is served beside it, too."""
 
     transport: Transport
     name: str
     card: ModelCard
     batch: int
     patience: float
+    takes_files: bool = False
 
     @classmethod
-    def of(cls, transport: Transport, name: str, settings: ClientSettings) -> "ServedModel":
-        """Read the model's configuration.
+    def of(cls, transport: Transport, name: str, settings: ClientSettings) -> Self:
+        """Read the model's configuration, and see how pictures may be sent.
 
         Raises:
             ContractError: it carries no card, or one of another release.
-            ServerError: the server does not give it.
+            ServerError: the server does not give it, or does not take files where the settings demand that they are sent.
         """
         config = transport.config(name)
         batch = min(settings.client_batch, max(1, int(config.get("max_batch_size", 0))))
-        return cls(transport, name, card_of(config, name), batch, settings.request_timeout_seconds)
+        takes_files = settings.send != "pixels" and transport.is_ready(image_name(name))
+        if settings.send == "file" and not takes_files:
+            raise ServerError(
+                f"{transport.where} does not serve {image_name(name)}, which takes files (SEND=file)",
+                hint="run the builder again, which publishes it beside the model; or let the client decode, with SEND=auto",
+            )
+        return cls(transport, name, card_of(config, name), batch, settings.request_timeout_seconds, takes_files)
+
+    def over(self, transport: Transport) -> Self:
+        """The same model by another connection."""
+        return replace(self, transport=transport)
 
     def ask(self, batch: npt.NDArray[Any], classes: int = 0) -> Answer:
-        """Send a batch; an overloaded server is asked again for a while.
+        """Send pixels; an overloaded or lost server is asked again for a while.
 
         Args:
             batch: the input tensor, first dimension the batch.
@@ -48,8 +74,32 @@ class ServedModel:
             ServerError: it refuses, or cannot be reached.
         """
         question = Question(self.name, self.card.input.name, self.card.input.dtype, batch, self.card.output.name, classes)
+        return self._ask(question)
+
+    def ask_files(self, files: Sequence[bytes], classes: int = 0) -> Answer:
+        """Send picture files as they are; the server decodes them.
+
+        Args:
+            files: what the files hold, each a picture.
+            classes: as above.
+
+        Raises:
+            BadPictureError: one of them is no picture that the server can read; it looked at none behind that one.
+            ServerError: it refuses, or cannot be reached.
+        """
+        batch = np.empty((len(files), 1), np.object_)
+        batch[:, 0] = files
+        try:
+            return self._ask(Question(image_name(self.name), ENCODED, "BYTES", batch, self.card.output.name, classes, VERSION))
+        except RefusedError as error:
+            bad = _BAD_PICTURE.match(error.said)
+            if bad and 1 <= int(bad[1]) <= len(files):
+                raise BadPictureError(int(bad[1]) - 1, bad[2]) from None
+            raise
+
+    def _ask(self, question: Question) -> Answer:
         answer = patiently(lambda: self.transport.infer(question), self.patience)
-        if answer.output is None or len(answer.output) != len(batch):
+        if answer.output is None or len(answer.output) != len(question.batch):
             raise ServerError(f"{self.name} did not answer with one {self.card.output.name} per picture", hint=_HINT)
         return answer
 

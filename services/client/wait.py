@@ -11,12 +11,14 @@ from services.client.connect import connect
 from services.client.protocol import CONNECT_SECONDS, AbsentError, BusyError, Transport, UnreachableError
 from services.core import hints, stage
 from services.core.errors import ServerError, SettingsError
+from services.core.names import image_name
 from services.core.settings import ClientSettings
 
 log = logging.getLogger(__name__)
 
 ABSENT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 1.0
+_BUSY_HINT = "send fewer requests at a time; if the builder's MAX_QUEUE_SIZE or QUEUE_TIMEOUT_MS is set, raise it"
 
 Result = TypeVar("Result")
 
@@ -75,7 +77,7 @@ def _ready_model(transport: Transport, wanted: str) -> str:
     """
     if wanted and transport.is_ready(wanted):
         return wanted
-    others = transport.models()
+    others = _by_themselves(transport.models())
     if not wanted and len(others) == 1:
         return others[0]
     if not wanted and others:
@@ -86,22 +88,32 @@ def _ready_model(transport: Transport, wanted: str) -> str:
     raise NotReadyError(f"{transport.where} answers, but {what}", hint=hint)
 
 
+def _by_themselves(models: list[str]) -> list[str]:
+    """The models without those that take files for one of them."""
+    for_files = {image_name(name) for name in models}
+    return [name for name in models if name not in for_files]
+
+
 def patiently(ask: Callable[[], Result], seconds: float) -> Result:
-    """Ask again, with growing random pauses, while the server says that it is overloaded.
+    """Ask again, with growing random pauses, while the server says that it is overloaded, or gives no answer at all.
+
+    A question changes nothing in the server, so one that may have got there can be asked again. One that had no answer in
+    the whole of its own time is not: that time is ``seconds``, too.
 
     Raises:
-        ServerError: it still was after ``seconds``, or another error came up.
+        ServerError: it still was so after ``seconds``, or another error came up.
     """
     deadline = time.monotonic() + seconds
-    pause = 0.05
+    pause, told = 0.05, False
     while True:
         try:
             return ask()
-        except BusyError as error:
+        except (BusyError, UnreachableError) as error:
             wait = pause * random.uniform(0.5, 1)  # noqa: S311 - spreads clients, hides nothing
             if time.monotonic() + wait > deadline:
-                hint = "send fewer requests at a time; if the builder's MAX_QUEUE_SIZE or QUEUE_TIMEOUT_MS is set, raise it"
-                raise ServerError(f"{error} (asked again for {seconds:g} s)", hint=hint) from None
-            log.debug("%s; asking again in %.2f s", error, wait)
+                raise type(error)(f"{error} (asked again for {seconds:g} s)", hint=error.hint or _BUSY_HINT) from None
+            if pause == LONGEST_PAUSE_SECONDS and not told:
+                log.warning("%s; asking again for %.0f s", error, deadline - time.monotonic())
+                told = True
             time.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -304,11 +304,25 @@ class ClientSettings(FolderSettings, PictureSettings, GrpcSettings):
     protocol: Protocol = setting("http", "http or grpc", advice="gRPC costs less per request with large batches")
     top_k: int = setting(5, "classes to show per picture", ge=1)
     client_batch: int = setting(8, "pictures per request; the server's own limit lowers it", ge=1)
+    client_in_flight: int = setting(
+        4,
+        "requests that are under way at a time, each in a thread of the client",
+        ge=1,
+        le=256,
+        advice="Raise it for a server far away, and for pictures from other hosts. With `SEND=pixels` the same threads decode",
+    )
+    send: Literal["auto", "file", "pixels"] = setting(
+        "auto",
+        "file: pictures as they are, the server decodes them; pixels: the client does; auto: file where the server can",
+        advice="`pixels` where the server's processors are the bottleneck",
+    )
     wait_seconds: float = setting(
         120,
         "time to wait for the model to get ready, in seconds",
         ge=0,
         advice="Where nothing listens at the address, `classify` and `verify` give up after 5 seconds; `wait` and `--wait` do not",
     )
-    request_timeout_seconds: float = setting(60, "time for one request, and for asking an overloaded server again, in seconds", gt=0)
+    request_timeout_seconds: float = setting(
+        60, "time for one request, and for asking an overloaded or lost server again, in seconds", gt=0
+    )
     triton_url: str = setting("127.0.0.1:8000", "HTTP address of the server, as the stages see it", by_launcher=True)

@@ -39,6 +39,7 @@ def test_standard_input_is_not_an_option():
         ("verify a.jpg", "verify takes no pictures, found a.jpg"),
         ("wait a.jpg", "wait takes no pictures, found a.jpg"),
         ("a.jpg --golden g.npz", "--golden belongs to verify, found it with classify"),
+        ("wait --skip-done a.jsonl", "--skip-done belongs to classify, found it with wait"),
         ("--tpo 3 a.jpg", "unrecognized arguments: --tpo"),
     ],
 )

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from services.client import wait
-from services.client.protocol import AbsentError, BusyError, NotTritonError, is_overload
+from services.client.protocol import AbsentError, BusyError, NotTritonError, RefusedError, UnreachableError, is_overload
 from services.client.wait import NotReadyError, patiently, wait_until_ready
 from services.core.errors import ServerError, SettingsError
 from tests.unit.client.servers import web_server
@@ -51,9 +51,27 @@ def test_overload_is_borne_for_a_bounded_time():
     assert "MAX_QUEUE_SIZE" in caught.value.hint
 
 
+def test_a_lost_connection_comes_back():
+    assert patiently(answers(UnreachableError("lost"), AbsentError("refused"), "answer"), seconds=5) == "answer"
+
+
+def test_a_lost_server_is_borne_for_a_bounded_time_and_told_once(monkeypatch, caplog):
+    monkeypatch.setattr(wait, "LONGEST_PAUSE_SECONDS", 0.05)
+
+    def gone():
+        raise AbsentError("refused", hint="start it")
+
+    with pytest.raises(AbsentError, match=r"refused \(asked again for 0\.3 s\)") as caught:
+        patiently(gone, seconds=0.3)
+    assert caught.value.hint == "start it"
+    assert caplog.messages == ["refused; asking again for 0 s"]
+
+
 def test_other_errors_are_not_repeated():
     with pytest.raises(ServerError, match="first"):
         patiently(answers(ServerError("first"), "never asked for"), seconds=5)
+    with pytest.raises(RefusedError, match="wrong"):
+        patiently(answers(RefusedError("wrong", "wrong"), "never asked for"), seconds=5)
 
 
 def test_the_named_model(triton, settings_for):
@@ -66,8 +84,13 @@ def test_without_a_name_the_one_that_is_served(triton, settings_for):
     assert wait_until_ready(settings_for(triton.protocol, triton.port)) == "tiny"
 
 
+def test_a_model_that_takes_files_for_another_is_none_of_its_own(triton, settings_for):
+    triton.models = ["tiny", "tiny_image"]
+    assert wait_until_ready(settings_for(triton.protocol, triton.port)) == "tiny"
+
+
 def test_without_a_name_several_are_named(triton, settings_for):
-    triton.models = ["tiny", "other"]
+    triton.models = ["tiny", "other", "tiny_image"]
     with pytest.raises(SettingsError, match=r"serves several models: other, tiny$") as caught:
         wait_until_ready(settings_for(triton.protocol, triton.port, wait_seconds=60))
     assert "--model" in caught.value.hint

@@ -1,0 +1,80 @@
+"""A served model, asked by several connections at a time: what the classifiers and the command line have in common."""
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Self
+
+from services.client.answers import answers
+from services.client.connect import connect
+from services.client.pictures import Named, batches
+from services.client.protocol import Transport
+from services.client.report import Result
+from services.client.served import ServedModel
+from services.client.wait import wait_until_ready
+from services.client.workers import Job, Workers
+from services.core.settings import ClientSettings
+
+
+class Asking:
+    """Several threads may use one at a time; together they have as many requests in flight as the settings say.
+
+    Args:
+        model: whom to ask; its own connection is not used.
+        settings: how to send, and how many at a time.
+        connection: makes one; by the settings where None.
+    """
+
+    def __init__(
+        self, model: ServedModel, settings: ClientSettings, connection: Callable[[], AbstractContextManager[Transport]] | None = None
+    ) -> None:
+        self.model = model
+        self._max_pixels = settings.max_pixels
+        self._workers = Workers(settings.client_in_flight, connection or functools.partial(connect, settings))
+
+    @classmethod
+    def of(cls, settings: ClientSettings) -> Self:
+        """Wait for the model, and read what it says of itself.
+
+        Raises:
+            ContractError: it carries no card, or one of another release.
+            ServerError: it was not ready in time, or cannot be asked.
+            SettingsError: an address cannot be used, or no model is named and the server has several.
+        """
+        name = wait_until_ready(settings, settings.wait_seconds)
+        with connect(settings) as transport:
+            return cls(ServedModel.of(transport, name, settings), settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After Ctrl-C or an error nobody waits for the answers under way.
+        self.close(wait=kind is None)
+
+    def close(self, *, wait: bool = True) -> None:
+        """Close the connections; an idle one would delay the server's own end."""
+        self._workers.close(wait=wait)
+
+    def one(self, picture: Named, top: int) -> Future[list[Result]]:
+        """Ask about one picture."""
+        return self._workers.submit(self._job([picture], top))
+
+    def groups(self, pictures: Iterable[Named], top: int) -> Generator[list[Result], None, None]:
+        """Ask about any number of pictures; the results come in their order, some at a time, and as soon as they are there.
+
+        Raises:
+            ServerError: the server refuses, or went away; what came before stays valid.
+        """
+        return self._workers.in_order(self._jobs(pictures, top))
+
+    def groups_async(self, pictures: Iterable[Named], top: int) -> AsyncGenerator[list[Result], None]:
+        """The same, for an event loop."""
+        return self._workers.in_order_async(self._jobs(pictures, top))
+
+    def _jobs(self, pictures: Iterable[Named], top: int) -> Iterator[Job[Transport, list[Result]]]:
+        return (self._job(group, top) for group in batches(pictures, self.model.batch))
+
+    def _job(self, group: list[Named], top: int) -> Job[Transport, list[Result]]:
+        return lambda transport: answers(self.model.over(transport), group, top, max_pixels=self._max_pixels)
