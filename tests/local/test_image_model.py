@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -21,7 +24,8 @@ from services.images.preprocess import input_from_file
 from tests.conftest import wait_for
 from tests.local.stack import Stack
 
-SAMPLES = sorted((Path(__file__).resolve().parents[2] / "samples").glob("*.jpg"))
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
 PHOTOGRAPH = SAMPLES[0].read_bytes()
 # Between the scores of a picture sent as a file, and as pixels decoded here without any short cut.
 TOLERANCE = 0.02
@@ -276,3 +280,17 @@ def test_limits_of_the_settings_hold_before_anything_is_unpacked(tiny: Stack) ->
     status, body = post(tiny, "infer", PHOTOGRAPH[:10] + bytes(40_000), Inference_Header_Content_Length="0")
     assert status == 400
     assert "found a picture of 40010 bytes, expected at most 30000" in json.loads(body)["error"]
+
+
+def readme(language: str, words: str, stack: Stack) -> str:
+    """The block of the README that holds the words, for this server."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if words in block)
+    return str(block.replace("127.0.0.1:8000", f"127.0.0.1:{stack.http}"))
+
+
+def test_the_readmes_curl_and_python_say_espresso(lite0):
+    for command in (["bash", "-c", readme("sh", "curl", lite0)], [sys.executable, "-c", readme("python", "Classifier", lite0)]):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "espresso" in done.stdout
