@@ -14,6 +14,7 @@ from services.client.report import Result
 from services.client.served import ServedModel
 from services.client.wait import wait_until_ready
 from services.client.workers import Job, Workers
+from services.core.errors import SettingsError
 from services.core.settings import ClientSettings
 
 
@@ -62,7 +63,7 @@ class Asking:
         return self._workers.submit(self._job([picture], top))
 
     def groups(self, pictures: Iterable[Named], top: int) -> Generator[list[Result], None, None]:
-        """Ask about any number of pictures; the results come in their order, some at a time, and as soon as they are there.
+        """Ask about any number of pictures; results come in their order, some at a time, as soon as they are there.
 
         Raises:
             ServerError: the server refuses, or went away; what came before stays valid.
@@ -77,4 +78,6 @@ class Asking:
         return (self._job(group, top) for group in batches(pictures, self.model.batch))
 
     def _job(self, group: list[Named], top: int) -> Job[Transport, list[Result]]:
+        if top < 1:
+            raise SettingsError(f"top is {top}, expected at least 1")
         return lambda transport: answers(self.model.over(transport), group, top, max_pixels=self._max_pixels)

@@ -82,7 +82,7 @@ class Workers(Generic[Connection]):
             _cancel(pending)
 
     def close(self, *, wait: bool = True) -> None:
-        """End the threads, and with them the connections, as soon as each has done its job; jobs not begun are given up."""
+        """End the threads, and with them the connections, when each has done its job; jobs not begun are given up."""
         with self._lock:
             self._closed = True
             threads = list(self._threads)
