@@ -10,7 +10,7 @@ import math
 import multiprocessing
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -43,6 +43,17 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+class Checked(Protocol):
+    """A question that knows its answer."""
+
+    def check(self, answer: bytes) -> None:
+        """Compare what a client's ``answer`` gave; raises ``AccuracyError`` where it is wrong."""
+
+
+Connect = Callable[[str, Any], Client]
+"""Makes the client of an address and a question; a function or an object that can be sent to a process."""
 
 
 class HttpClient:
@@ -133,12 +144,14 @@ class GrpcClient:
         self._channel.close()
 
 
-def connect(protocol: str, address: str, question: Question) -> Client:
-    """A client for a protocol of ``PROTOCOLS``."""
+def connect(protocol: str | Connect, address: str, question: Any) -> Client:
+    """A client for a protocol of ``PROTOCOLS``, or one of the caller's own."""
+    if callable(protocol):
+        return protocol(address, question)
     return HttpClient(address, question) if protocol == "http" else GrpcClient(address, question)
 
 
-def closed_loop(client: Client, question: Question, *, seconds: float = math.inf, requests: float = math.inf) -> list[float]:
+def closed_loop(client: Client, question: Checked, *, seconds: float = math.inf, requests: float = math.inf) -> list[float]:
     """Ask until the time is over or so many requests are answered; the seconds that each took.
 
     Raises:
@@ -185,9 +198,9 @@ def stalls(times: Sequence[float] | npt.NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True)
 class _Task:
-    protocol: str
+    protocol: str | Connect
     address: str
-    question: Question
+    question: Checked
     seconds: float
     requests: float
 
@@ -240,7 +253,7 @@ class Clients:
             process.join()
 
     def measure(
-        self, protocol: str, address: str, questions: Sequence[Question], *, seconds: float = math.inf, requests: float = math.inf
+        self, protocol: str | Connect, address: str, questions: Sequence[Checked], *, seconds: float = math.inf, requests: float = math.inf
     ) -> Load:
         """Run one client for each question, all at once: for ``seconds``, or until together they have asked ``requests`` times.
 

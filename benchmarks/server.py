@@ -58,7 +58,8 @@ def find_triton() -> tuple[Path, Path | None]:
     raise ToolError("no tritonserver: neither the nvidia-pytriton package nor one on PATH", hint="pip install --no-deps nvidia-pytriton")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -75,7 +76,7 @@ def serve(repository: Path, model: str) -> Iterator[Server]:
         ToolError: there is no server program.
     """
     program, backends = find_triton()
-    http_port, grpc_port, metrics_port = _free_ports(3)
+    http_port, grpc_port, metrics_port = free_ports(3)
     arguments = [
         str(program),
         f"--model-repository={repository}",

@@ -1,0 +1,1 @@
+"""This product beside other servers, on one machine, in one run: ``python -m benchmarks.peers --help``."""
