@@ -43,7 +43,7 @@ class Cell:
 def head(published: Published) -> dict[str, Any]:
     """What every report begins with."""
     name = sys.modules["__main__"].__spec__
-    command = shlex.join(["python", "-m", name.name if name else "benchmarks", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", name.name.removesuffix(".__main__") if name else "benchmarks", *sys.argv[1:]])
     return {"command": command, "model": published.config.name, "machine": machine.describe(), "versions": machine.versions()}
 
 

@@ -47,6 +47,7 @@ class Run:
         self._options = options
         self._scratch: Path = options.scratch.resolve()
         self._published = Published.read(options.folder.resolve())
+        self._head = head(self._published)
         self._bare = Bare.of(self._published)
         self._spinning = cpus.threads(cpus.find(), 1).spin_us > 0
         self._pythons: dict[str, Path] = {}
@@ -89,8 +90,8 @@ class Run:
     def report(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {
-            **head(self._published),
-            "peers": {peer.title: installed(peer.folder, peer.package) for peer in self._peers()},
+            **self._head,
+            "peers": {name: installed(peer.folder, name) for peer in self._peers() for name in peer.packages},
             "rounds": self._options.rounds,
             "seconds": self._options.seconds,
             "clients": self._options.clients,
@@ -106,14 +107,15 @@ class Run:
         return not self._options.only or name in self._options.only
 
     def _pictures(self, least: float) -> dict[str, list[Picture]]:
-        files = {size: photographs((int(size.partition("x")[0]), int(size.partition("x")[2]))) for size in self._options.sizes}
-        return {
-            size: [Picture(file, right_labels(self._bare, self._published, file, least)) for file in some] for size, some in files.items()
-        }
+        def picture(file: bytes) -> Picture:
+            return Picture(file, right_labels(self._bare, self._published, file, least))
+
+        sides = {size: tuple(map(int, size.split("x"))) for size in self._options.sizes}
+        return {size: list(map(picture, photographs((width, height)))) for size, (width, height) in sides.items()}
 
     def _entrant(self, peer: Peer, setting: Setting, first: Picture) -> Entrant:
         start = functools.partial(peer_server, peer, self._pythons[peer.name], self._published.version, setting, self._spinning, first)
-        return Entrant(peer.name, peer.title, peer.connect, start, str(setting))
+        return Entrant(peer.name, peer.title, peer.client(setting), start, str(setting))
 
     def _best(self, peer: Peer, pictures: dict[str, list[Picture]], clients: Clients) -> Setting:
         """Of the settings of a peer, the one with the highest rates in a short trial; one that fails is as slow as can be."""
@@ -157,9 +159,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not (options.folder or options.earlier):
         parser.error("name a published model: model_repository/<model>")
-    options.only, options.modes, options.sizes = (
-        [one for one in text.split(",") if one] for text in (options.only, options.modes, options.sizes)
-    )
+    for name in ("only", "modes", "sizes"):
+        setattr(options, name, [one for one in getattr(options, name).split(",") if one])
     options.clients = [int(number) for number in options.clients.split(",")]
     for asked, known in ((options.only, names), (options.modes, list(TITLES))):
         if unknown := [one for one in asked if one not in known]:

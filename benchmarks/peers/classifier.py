@@ -34,7 +34,7 @@ def centre(image: Image.Image, resize: int, crop: int, interpolation: str) -> Im
 
 
 class Classifier:
-    """The version folder ``PEER_MODEL``; ``PEER_THREADS`` and ``PEER_SPINNING`` as ONNX Runtime has them, its own defaults where not named."""
+    """The version folder ``PEER_MODEL``; ``PEER_THREADS`` and ``PEER_SPINNING`` are ONNX Runtime's, with its own defaults."""
 
     def __init__(self) -> None:
         folder = Path(os.environ["PEER_MODEL"])

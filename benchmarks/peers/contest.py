@@ -2,11 +2,13 @@
 
 import contextlib
 import itertools
+import json
 import logging
 import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ from benchmarks.report import Cell
 from benchmarks.server import free_ports, serve
 from services.core.errors import AccuracyError, ServerError
 from services.core.names import image_name
-from services.core.published import CONFIG, LABELS
+from services.core.published import CONFIG, LABELS, RECORD
 from services.images.decode import decode
 from services.images.preprocess import input_from_image
 
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 
 OURS = "ours-http"
 LIMIT = "limit"
-_WARM_SECONDS = 1.0
+_WARM_SECONDS, _IDLE_SECONDS = 1.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def peer_server(peer: Peer, python: Path, model: Path, setting: Setting, spinnin
         }
         log_file = Path(scratch) / "server.log"
         address = f"127.0.0.1:{start.ports[0]}"
-        with running([str(word) for word in peer.command(start)], environment, log_file) as process:
-            wait(process, peer.connect, address, picture, log_file)
+        with running([str(word) for word in peer.command(start)], environment, Path(scratch), log_file) as process:
+            wait(process, peer.client(setting), address, picture, log_file)
             yield address
 
 
@@ -130,11 +132,14 @@ def our_server(published: Published, protocol: str, *, images: bool, batching: b
 def ours(published: Published) -> list[Entrant]:
     """This product, over HTTP and over gRPC."""
     name, output, names = image_name(published.folder.name), published.config.output[0].name, labels(published)
+    precision = json.loads((published.version / RECORD).read_text())["precision"]
+
+    def entrant(title: str, name: str, protocol: str, connect: Connect) -> Entrant:
+        return Entrant(name, f"**this product**, {title}", connect, lambda: our_server(published, protocol, images=True), precision)
+
     return [
-        Entrant(OURS, "**this product**, HTTP", wire.OursHttp(name, output, names), lambda: our_server(published, "http", images=True)),
-        Entrant(
-            "ours-grpc", "**this product**, gRPC", wire.OursGrpc(name, output, names), lambda: our_server(published, "grpc", images=True)
-        ),
+        entrant("HTTP", OURS, "http", wire.OursHttp(name, output, names)),
+        entrant("gRPC", "ours-grpc", "grpc", wire.OursGrpc(name, output, names)),
     ]
 
 
@@ -155,10 +160,12 @@ class Contest:
         self._limit, self._pictures, self._clients = limit, pictures, clients
         self._seen = {entrant.name: Seen() for entrant in entrants}
         self._limits: dict[str, list[float]] = {size: [] for size in pictures}
+        self._others: list[float] = []
         self.failed: dict[str, str] = {}
 
     def round(self, number: int, processes: Clients, seconds: float) -> None:
         """Measure everyone once; every other round in the opposite order."""
+        self._others.append(others())
         for entrant in self._entrants[:: 1 if number % 2 else -1]:
             if entrant.name not in self.failed:
                 log.info("round %d: %s", number, entrant.title.replace("*", ""))
@@ -168,7 +175,7 @@ class Contest:
                     log.warning("%s is out: %s", entrant.title, error)
                     self.failed[entrant.name] = str(error)
         for size, pictures in self._pictures.items():
-            self._limits[size].append(self._limit.pipelined([picture.file for picture in pictures], seconds))
+            self._limits[size].append(round(self._limit.pipelined([picture.file for picture in pictures], seconds), 1))
 
     def report(self) -> dict[str, Any]:
         """Everything, for JSON; an entrant that failed is left out of the rows."""
@@ -179,11 +186,14 @@ class Contest:
             for number in self._clients
             if entrant.name not in self.failed
         ]
-        limits = {
-            size: {"rate": round(median(rates), 1), "rates": [round(rate, 1) for rate in rates]} for size, rates in self._limits.items()
-        }
+        limits = {size: {"rate": round(median(rates), 1), "rates": rates} for size, rates in self._limits.items()}
         titles = {entrant.name: entrant.title for entrant in self._entrants}
-        return {"rows": rows, "limits": limits, "failed": {titles[name]: reason for name, reason in self.failed.items()}}
+        return {
+            "rows": rows,
+            "limits": limits,
+            "others": self._others,
+            "failed": {titles[name]: reason for name, reason in self.failed.items()},
+        }
 
 
 def row(entrant: Entrant, seen: Seen, ours: Seen, size: str, clients: int) -> dict[str, Any]:
@@ -228,6 +238,13 @@ def measure(
 
 def _for_all(pictures: Sequence[Picture], number: int) -> list[Picture]:
     return list(itertools.islice(itertools.cycle(pictures), number))
+
+
+def others() -> float:
+    """Cores that something else keeps busy while nothing is measured."""
+    before = machine.busy_seconds()
+    time.sleep(_IDLE_SECONDS)
+    return round((machine.busy_seconds() - before) / _IDLE_SECONDS, 2)
 
 
 def score(seen: Seen) -> float:

@@ -54,11 +54,17 @@ class Peer:
 
     name: str
     title: str
-    package: str
+    packages: Sequence[str]
     connect: Connect
     command: Callable[[Start], Sequence[str | Path]]
     batches: bool = True
     variables: Callable[[Start], Mapping[str, str]] = lambda _: {}
+    connect_batching: Connect | None = None
+    """Where it is asked otherwise while it batches."""
+
+    def client(self, setting: Setting) -> Connect:
+        """How it is asked with a setting."""
+        return (setting.batch and self.connect_batching) or self.connect
 
     @property
     def folder(self) -> Path:
@@ -110,9 +116,8 @@ def _torchserve(start: Start) -> list[str | Path]:
     model = {"modelName": "pictures", "handler": "serve.py", "modelVersion": "1.0"}
     manifest = {"createdOn": "", "runtime": "python", "model": model, "archiverVersion": "0.12.0"}
     (archive / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest))
-    address = [
-        f"{what}_address=http://127.0.0.1:{port}" for what, port in zip(("inference", "management", "metrics"), start.ports, strict=True)
-    ]
+    names = ("inference", "management", "metrics")
+    address = [f"{name}_address=http://127.0.0.1:{port}" for name, port in zip(names, start.ports, strict=True)]
     own = {"minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": setting.batch or 1, "maxBatchDelay": 5}
     models = [f"models={json.dumps({'pictures': {'1.0': {'marName': 'pictures', **own}}})}"] if setting.workers else []
     settings = start.scratch / "config.properties"
@@ -122,13 +127,12 @@ def _torchserve(start: Start) -> list[str | Path]:
 
 
 PEERS = (
-    Peer("fastapi", "FastAPI, uvicorn", "fastapi", wire.post_file, _uvicorn, batches=False),
-    Peer("litserve", "LitServe", "litserve", wire.post_base64, _module("litserve")),
-    Peer("bentoml", "BentoML", "bentoml", wire.post_file, _bentoml),
-    Peer("mlserver", "MLServer", "mlserver", wire.post_kserve, _mlserver, variables=_mlserver_variables),
-    Peer("ray", "Ray Serve", "ray", wire.post_file, _module("ray")),
-    Peer("torchserve", "TorchServe", "torchserve", wire.post_torchserve, _torchserve),
+    Peer("fastapi", "FastAPI (uvicorn)", ("fastapi", "uvicorn"), wire.post_file, _uvicorn, batches=False),
+    Peer("litserve", "LitServe", ("litserve",), wire.post_base64, _module("litserve")),
+    Peer("bentoml", "BentoML", ("bentoml",), wire.post_file, _bentoml, connect_batching=wire.post_form),
+    Peer("mlserver", "MLServer", ("mlserver",), wire.post_kserve, _mlserver, variables=_mlserver_variables),
+    Peer("ray", "Ray Serve", ("ray",), wire.post_file, _module("ray")),
+    Peer("torchserve", "TorchServe", ("torchserve",), wire.post_torchserve, _torchserve),
 )
-ABSENT = {
-    "OpenVINO Model Server": "no package on PyPI; its archives are on GitHub and its image on Docker Hub, neither of which could be reached"
-}
+ABSENT = {"OpenVINO Model Server": "there is no package of it on PyPI, only archives on GitHub and an image on Docker Hub"}
+"""Who does not take part, and why."""

@@ -27,7 +27,7 @@ def environment(peer: Path, scratch: Path) -> Path:
     venv.create(folder, with_pip=True)
     log = scratch / f"{peer.name}-pip.log"
     with log.open("wb") as output:
-        command = [python, "-m", "pip", "install", "--no-deps", "--requirement", peer / REQUIREMENTS]
+        command = [str(python), "-m", "pip", "install", "--no-deps", "--requirement", str(peer / REQUIREMENTS)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         errors = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("ERROR")]

@@ -63,24 +63,25 @@ class Family:
 
     def end(self) -> None:
         """Kill all of it."""
+        ended: set[int] = set()
         while pids := self.pids():
+            ended |= pids
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
+        for pid in ended:  # those that were adopted have nobody else to wait for them
             with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+                os.waitpid(pid, os.WNOHANG)
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends, with all that it starts."""
+def running(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server in a folder until the block ends, with all that it starts."""
     family = Family()
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, env=dict(environment), cwd=folder, start_new_session=True, **streams)  # type: ignore[call-overload]
     try:
         yield process
     finally:

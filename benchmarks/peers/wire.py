@@ -25,6 +25,9 @@ from services.core.errors import AccuracyError, ServerError
 from services.core.published import ENCODED
 from services.numerics.agreement import Limits
 
+_BOUNDARY = "a-line-that-no-picture-has"
+_NO_LIMITS = Limits(0, 0, 0)
+
 Decode = Callable[[bytes, Mapping[str, str]], str]
 """The label in a response: its body, and its headers in small letters."""
 
@@ -93,8 +96,9 @@ class PostClient(WireClient):
 
 
 def label_of_json(body: bytes, _headers: Mapping[str, str]) -> str:
-    """Of ``{"label": …}``."""
-    return str(json.loads(body)["label"])
+    """Of ``{"label": …}``, or of a list of one."""
+    found = json.loads(body)
+    return str((found[0] if isinstance(found, list) else found)["label"])
 
 
 def label_of_kserve(body: bytes, _headers: Mapping[str, str]) -> str:
@@ -105,6 +109,13 @@ def label_of_kserve(body: bytes, _headers: Mapping[str, str]) -> str:
 def post_file(address: str, picture: Picture) -> Client:
     """The file is the body."""
     return PostClient(address, "/classify", picture.file, {"Content-Type": "image/jpeg"}, label_of_json)
+
+
+def post_form(address: str, picture: Picture) -> Client:
+    """The file is the only one of a form."""
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="pictures"; filename="0.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    body = head.encode() + picture.file + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return PostClient(address, "/classify", body, {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}, label_of_json)
 
 
 def post_base64(address: str, picture: Picture) -> Client:
@@ -240,6 +251,3 @@ def wire_bytes(connect: Connect, address: str, picture: Picture) -> int:
         return client.bytes_of(response) if isinstance(client, WireClient) else len(response)
     finally:
         client.close()
-
-
-_NO_LIMITS = Limits(0, 0, 0)

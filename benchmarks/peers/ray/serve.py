@@ -10,7 +10,7 @@ from starlette.requests import Request  # type: ignore[import-not-found]
 from benchmarks.peers.classifier import BATCH, BATCH_SECONDS, PORT, WORKERS, Classifier
 
 
-@serve.deployment(num_replicas=WORKERS or 1)  # type: ignore[untyped-decorator]
+@serve.deployment(num_replicas=WORKERS or 1)
 class Pictures:
     """One picture a request."""
 
@@ -35,4 +35,4 @@ class Pictures:
 if __name__ == "__main__":
     ray.init(include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    serve.run(Pictures.bind(), route_prefix="/classify", blocking=True)
+    serve.run(Pictures.bind(), route_prefix="/classify", blocking=True)  # type: ignore[attr-defined]
