@@ -1,10 +1,10 @@
 """Decoding for ``<model>_image``: many pictures at once, each with its own result."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from services.core import cpus
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
 from services.images.encoded import picture_bytes
@@ -29,7 +29,7 @@ class Decoder:
 
     def __init__(self, workers: int, max_pixels: int, max_bytes: int) -> None:
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
-        self._pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), "decode")
+        self._pool = ThreadPoolExecutor(workers or cpus.find().number, "decode")
 
     def close(self) -> None:
         """End the threads."""

@@ -130,9 +130,9 @@ class ServingSettings(Settings):
         "execution instances of the model (0: chosen by the processors; 1 on a GPU)",
         affects="serving",
         ge=0,
-        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees 16 or "
-        "more, else 1. One instance answers a single client soonest, more of them answer more clients at a time; each takes the model's memory "
-        "([benchmarks.md](benchmarks.md#what-follows))",
+        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees 16 "
+        "or more, else 1. One instance answers a single client soonest, more of them answer more clients at a time; each takes the "
+        "model's memory ([benchmarks.md](benchmarks.md#what-follows))",
     )
     cpu_threads: int = setting(
         0,
