@@ -201,8 +201,8 @@ def table(report: dict[str, Any]) -> str:
     ]
     lines += [f"Rounds: {report['rounds']}, {report['seconds']} s a cell.", ""]
     lines += [
-        "| JPEG | protocol | clients | pictures/s | against bare; least and most | p50 / p99 / max, ms |",
-        "|---|---|---|---|---|---|",
+        "| served | JPEG | protocol | clients | pictures/s | against bare; least and most | p50 / p99 / max, ms |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['variant']} | {row['size']} | {row['protocol']} | {row['clients']} | {row['rate']:.0f} "
