@@ -70,7 +70,7 @@ def quota(text: str) -> float | None:
 
 
 def groups(membership: str) -> Iterator[PurePosixPath]:
-    """Where below ``/sys/fs/cgroup`` a limit of a process may lie, by its ``/proc/self/cgroup``: its groups of processors and all above them.
+    """Where below ``/sys/fs/cgroup`` a process may be limited, by its ``/proc/self/cgroup``: its groups of processors and those above.
 
     A container may see its group under the host's name, while the group's files lie at the top: the top is always among them.
     """

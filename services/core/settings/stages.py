@@ -129,8 +129,8 @@ class ServingSettings(Settings):
         "execution instances of the model (0: chosen by the processors; 1 on a GPU)",
         affects="serving",
         ge=0,
-        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees 16 or "
-        "more, else 1. One instance answers a single client soonest, more of them answer more clients at a time; each takes the model's memory "
+        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees "
+        "16 or more, else 1. One answers a single client soonest, more answer more clients at a time; each takes the memory of the model "
         "([benchmarks.md](benchmarks.md#what-follows))",
     )
     cpu_threads: int = setting(
