@@ -54,8 +54,8 @@ class HttpClient:
                 {
                     "name": question.input,
                     "datatype": question.dtype,
-                    "shape": question.pixels.shape,
-                    "parameters": {"binary_data_size": question.pixels.nbytes},
+                    "shape": question.shape,
+                    "parameters": {"binary_data_size": len(question.data)},
                 }
             ],
             "outputs": [{"name": question.output, "parameters": {"binary_data": True}}],
@@ -63,7 +63,7 @@ class HttpClient:
         text = json.dumps(head).encode()
         self._path = f"/v2/models/{question.model}/infer"
         self._headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"}
-        self._body = text + question.pixels.tobytes()
+        self._body = text + question.data
         self._address = address
         self._connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
         self._head_length = 0
@@ -98,12 +98,12 @@ class GrpcClient:
     """The question over gRPC, one channel; request and response stay bytes while the clock runs."""
 
     def __init__(self, address: str, question: Question) -> None:
-        tensor = service_pb2.ModelInferRequest.InferInputTensor(name=question.input, datatype=question.dtype, shape=question.pixels.shape)
+        tensor = service_pb2.ModelInferRequest.InferInputTensor(name=question.input, datatype=question.dtype, shape=question.shape)
         request = service_pb2.ModelInferRequest(
             model_name=question.model,
             inputs=[tensor],
             outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=question.output)],
-            raw_input_contents=[question.pixels.tobytes()],
+            raw_input_contents=[question.data],
         )
         self._request = request.SerializeToString()
         self._address = address

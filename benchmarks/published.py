@@ -1,6 +1,7 @@
 """A published model folder as the builder writes it: its config, its live version, and questions with known answers."""
 
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy.typing as npt
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from services.core.card import ModelCard
 from services.core.errors import AccuracyError, ContractError
-from services.core.published import CONFIG, GOLDEN, RECORD
+from services.core.names import image_name
+from services.core.published import CARD, CONFIG, ENCODED, GOLDEN, RECORD
 from services.numerics.agreement import Limits, measure
 from services.numerics.golden import Golden, load_golden
 
@@ -20,13 +23,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Question:
-    """One golden example for a model: ``pixels`` is its input ``[1, ...]``, ``scores`` FP32 ``[1, classes]`` the known answer."""
+    """One example for a model: ``data`` is its input ``[1, ...]`` as it is sent, ``scores`` FP32 ``[1, classes]`` the known answer."""
 
     model: str
     input: str
     dtype: str
+    shape: tuple[int, ...]
+    data: bytes
     output: str
-    pixels: Array
     scores: Array
     limits: Limits
 
@@ -49,6 +53,7 @@ class Published:
 
     folder: Path
     config: pb.ModelConfig
+    card: ModelCard
     golden: Golden
     limits: Limits
 
@@ -67,7 +72,7 @@ class Published:
             raise ContractError(
                 f"{folder} is no published model: {error}", hint="name a folder of the model repository: model_repository/<model>"
             ) from None
-        return cls(folder, config, load_golden(version / GOLDEN), Limits.of(accuracy))
+        return cls(folder, config, ModelCard.load(version / CARD), load_golden(version / GOLDEN), Limits.of(accuracy))
 
     @property
     def version(self) -> Path:
@@ -77,12 +82,27 @@ class Published:
     def question(self, row: int) -> Question:
         """The golden example ``row``; the rows are gone round in circles."""
         row %= len(self.golden.inputs)
+        pixels = self.golden.inputs[row : row + 1]
         return Question(
             model=self.config.name,
             input=self.config.input[0].name,
             dtype=pb.DataType.Name(self.config.input[0].data_type).removeprefix("TYPE_"),
+            shape=pixels.shape,
+            data=pixels.tobytes(),
             output=self.config.output[0].name,
-            pixels=np.ascontiguousarray(self.golden.inputs[row : row + 1]),
             scores=self.golden.scores[row : row + 1],
+            limits=self.limits.of_part(1, len(self.golden.inputs)),
+        )
+
+    def file_question(self, picture: bytes, scores: Array) -> Question:
+        """A picture as a file, for the model beside this one that takes files; ``scores`` FP32 ``[1, classes]`` is its known answer."""
+        return Question(
+            model=image_name(self.config.name),
+            input=ENCODED,
+            dtype="BYTES",
+            shape=(1, 1),
+            data=struct.pack("<I", len(picture)) + picture,  # the protocol puts its length before each element
+            output=self.config.output[0].name,
+            scores=scores,
             limits=self.limits.of_part(1, len(self.golden.inputs)),
         )

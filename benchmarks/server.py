@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import ServerError, ToolError
+from services.triton import launch
 
 READY_SECONDS = 120
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -89,7 +90,7 @@ def serve(repository: Path, model: str) -> Iterator[Server]:
         *([f"--backend-directory={backends}"] if backends else []),
     ]
     # The Python backend takes the environment of the first python3 on PATH.
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = launch.environment(os.environ) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     log = repository.with_name("triton.log")
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)

@@ -10,25 +10,21 @@ The published folder is only read. A stall is a request that takes 300 ms more t
 """
 
 import argparse
-import json
 import logging
 import math
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from benchmarks import machine
 from benchmarks.bare import bare
-from benchmarks.load import PROTOCOLS, Clients, Load
+from benchmarks.load import PROTOCOLS, Clients
 from benchmarks.published import Published
+from benchmarks.report import Cell, head, heading, save
 from benchmarks.server import serve
 from benchmarks.variants import WORDS, Variant, default_variants
 from services.core import log as logs
@@ -39,31 +35,6 @@ log = logging.getLogger(__name__)
 BARE_BATCHES = (1, 8)
 # Seconds that starting and stopping a server takes, for the estimate.
 _SERVER_SECONDS = 2.5
-
-
-@dataclass
-class Cell:
-    """One variant, protocol and number of clients; an entry a round."""
-
-    loads: list[Load] = field(default_factory=list)
-    server_cores: list[float] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """Medians over the rounds; percentiles and stalls of all requests together. Times are in milliseconds."""
-        times = np.concatenate([load.times for load in self.loads])
-        return {
-            "requests": len(times),
-            "rate": round(median(load.rate for load in self.loads), 1),
-            "p50_ms": round(median(load.percentile(50) for load in self.loads) * 1e3, 2),
-            "p99_ms": round(float(np.percentile(times, 99)) * 1e3, 2),
-            "max_ms": round(float(times.max()) * 1e3, 2),
-        }
-
-    def served(self) -> dict[str, Any]:
-        """The summary of requests to a server, with stalls and what a request costs its client."""
-        requests = sum(len(load.times) for load in self.loads)
-        cost = sum(load.client_cpu_seconds for load in self.loads) / requests
-        return {**self.summary(), "stalls": sum(load.stalls for load in self.loads), "client_cpu_ms": round(cost * 1e3, 3)}
 
 
 class Comparison:
@@ -135,26 +106,6 @@ class Comparison:
             "bare": yardstick,
             "rows": rows,
         }
-
-
-def head(published: Published) -> dict[str, Any]:
-    """What every report begins with."""
-    command = shlex.join(["python", "-m", "benchmarks.serving", *sys.argv[1:]])
-    return {"command": command, "model": published.config.name, "machine": machine.describe(), "versions": machine.versions()}
-
-
-def heading(report: dict[str, Any]) -> list[str]:
-    """Command, machine and versions, as lines."""
-    host = report["machine"]
-    units = ", ".join(host["vector_units"]) or "no AVX2"
-    packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    return [
-        f"`{report['command']}`",
-        "",
-        f"{host['cores']} cores, {host['processor']} ({units}), {host['memory_gib']} GiB, load before {host['load_before']}.",
-        f"{packages}.",
-        "",
-    ]
 
 
 def comparison_table(report: dict[str, Any]) -> str:
@@ -244,12 +195,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown := set(options.protocols) - set(PROTOCOLS):
         raise SettingsError(f"--protocols: {', '.join(sorted(unknown))} is unknown", hint="--protocols http,grpc")
     return options
-
-
-def save(report: dict[str, Any], file: Path | None) -> None:
-    """Write the report, where a file is named."""
-    if file:
-        file.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def main() -> int:

@@ -33,6 +33,7 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
         StackError: see the module of the step that failed; whatever was served before still is.
     """
     export = read_export(settings.artifacts)
+    settings = settings.model_copy(update={"instance_count": settings.instance_count or compiler.instances()})
     engine, publication = engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
     folder = ModelFolder(settings.model_repository_dir, settings.name)
     with folder.locked(settings.lock_wait_seconds):

@@ -104,8 +104,7 @@ def retire(folder: ModelFolder, server: Server | None) -> int:
     folder.unserve()
     try:
         if server is not None:
-            server.unload(folder.image.name)
-            server.unload(folder.path.name)
+            _unload(folder, server)
     except BaseException:
         folder.serve(live)
         raise
@@ -121,13 +120,22 @@ def _activate(folder: ModelFolder, number: int, server: Server) -> None:
 def _activate_image(folder: ModelFolder, number: int, server: Server) -> None:
     """See that the server has the model that takes pictures as files, and ask it, too."""
     image = folder.image
+    if not image.fingerprint():
+        _unload_image(folder, server)
+        return
     if not _has_image(folder, server):
-        if not image.fingerprint():
-            server.unload(image.name)
-            return
         server.load(image.name, IMAGE_VERSION)
-    if image.fingerprint():
-        demand(served_agreement(folder, number, server, as_files=True), f"{image.name}, asked over gRPC,")
+    demand(served_agreement(folder, number, server, as_files=True), f"{image.name}, asked over gRPC,")
+
+
+def _unload(folder: ModelFolder, server: Server) -> None:
+    _unload_image(folder, server)
+    server.unload(folder.path.name)
+
+
+def _unload_image(folder: ModelFolder, server: Server) -> None:
+    if server.parameter(folder.image.name, FINGERPRINT_PARAMETER):
+        server.unload(folder.image.name)
 
 
 def _has_image(folder: ModelFolder, server: Server) -> bool:
@@ -166,8 +174,7 @@ def _restore(folder: ModelFolder, previous: int | None, server: Server | None) -
         if server is None:
             return
         if previous is None:
-            server.unload(folder.image.name)
-            server.unload(folder.path.name)
+            _unload(folder, server)
         else:
             server.load(folder.path.name, previous)
             _activate_image(folder, previous, server)

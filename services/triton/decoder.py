@@ -1,12 +1,21 @@
 """Decoding for ``<model>_image``: many pictures at once, each with its own result."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
+from services.core import cpus
 from services.core.card import Preprocessing
 from services.core.errors import ImageError
+from services.images.encoded import picture_bytes
 from services.images.preprocess import InputArray, input_from_file
+
+
+class Picture(NamedTuple):
+    """A picture as ``picture_bytes`` takes it, and what to call it in an error."""
+
+    name: str
+    content: bytes
 
 
 class Decoder:
@@ -20,18 +29,19 @@ class Decoder:
 
     def __init__(self, workers: int, max_pixels: int, max_bytes: int) -> None:
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
-        self._pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), "decode")
+        self._pool = ThreadPoolExecutor(workers or cpus.find().number, "decode")
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def decode(self, pictures: Sequence[bytes], preprocessing: Preprocessing) -> list[InputArray | ImageError]:
+    def decode(self, pictures: Sequence[Picture], preprocessing: Preprocessing) -> list[InputArray | ImageError]:
         """One input per picture, in the order given, or why there is none."""
 
-        def one(picture: bytes) -> InputArray | ImageError:
+        def one(picture: Picture) -> InputArray | ImageError:
             try:
-                return input_from_file(picture, preprocessing, max_pixels=self._max_pixels)
+                file = picture_bytes(picture.content, picture.name, max_bytes=self._max_bytes)
+                return input_from_file(file, preprocessing, picture.name, max_pixels=self._max_pixels, max_bytes=self._max_bytes)
             except ImageError as error:
                 return error
 

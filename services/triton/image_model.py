@@ -18,7 +18,7 @@ from services.core.card import Preprocessing
 from services.core.errors import ImageError, StackError
 from services.core.published import ENCODED, VERSION
 from services.images.preprocess import InputArray
-from services.triton.decoder import Decoder
+from services.triton.decoder import Decoder, Picture
 from services.triton.published import Published
 
 
@@ -38,17 +38,15 @@ class Refusal:
 class Question:
     """The pictures of one request, and the inputs that were made of them, or why that failed."""
 
-    pictures: list[bytes]
+    pictures: list[Picture]
     inputs: list[InputArray] = field(default_factory=list)
     refusal: Refusal | None = None
 
     def take(self, decoded: Sequence[InputArray | ImageError]) -> None:
         """Keep what decoding gave, one entry per picture."""
-        bad = next(((place, found) for place, found in enumerate(decoded, 1) if isinstance(found, ImageError)), None)
-        if bad:
-            self.refusal = Refusal(f"picture {bad[0]} of {len(self.pictures)}: {bad[1]}", pb_utils.TritonError.INVALID_ARG)
-        else:
-            self.inputs = [found for found in decoded if not isinstance(found, ImageError)]
+        self.inputs = [found for found in decoded if not isinstance(found, ImageError)]
+        if bad := next((found for found in decoded if isinstance(found, ImageError)), None):
+            self.refusal = Refusal(str(bad), pb_utils.TritonError.INVALID_ARG)
 
 
 class TritonPythonModel:
@@ -147,4 +145,4 @@ def _question(request: Any) -> Question:
         expected = "[N, 1] with N of at least 1"
         message = f"{ENCODED} has the shape {list(array.shape)}, expected {expected}"
         return Question([], refusal=Refusal(message, pb_utils.TritonError.INVALID_ARG))
-    return Question(list(array.ravel()))
+    return Question([Picture(f"picture {number} of {len(array)}", content) for number, content in enumerate(array.ravel(), 1)])

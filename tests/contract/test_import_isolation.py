@@ -36,7 +36,7 @@ BELOW = {
     "onnx_graphs": ("core", "numerics"),
     "exporter": SHARED,
     "builder": SHARED,
-    "triton": ("core", "numerics"),
+    "triton": ("core", "numerics", "images"),
     "client": ("core", "numerics", "images"),
     "local": ("core",),
 }
@@ -50,7 +50,7 @@ HELD = {
     "onnx_graphs": GRAPHS,
     "exporter": GRAPHS | {"PIL"},
     "builder": GRAPHS | GRPC | {"PIL", "polygraphy"},
-    "triton": PYDANTIC | {"numpy"},
+    "triton": PYDANTIC | {"numpy", "PIL"},
     "client": PYDANTIC | GRPC | {"numpy", "PIL", "requests", "geventhttpclient", "gevent"},
     "local": PYDANTIC | {"dotenv"},
 }
@@ -62,6 +62,7 @@ PACKAGES = set().union(*HELD.values()) | {
 NARROW = {
     "numerics.agreement": ({"numpy"}, ()),  # published beside the served model
     "triton.healthcheck": (set(), ("core",)),  # runs every few seconds
+    "core.cpus": (set(), ()),  # published beside the served model, too
     "core.errors": (set(), ()),
     "core.hints": (set(), ()),
 }
@@ -101,7 +102,7 @@ def need_torch() -> set[str]:
 def importable(room: str) -> list[str]:
     """The modules of a room that can be imported here: what Triton's own Python runs, and what needs torch, cannot."""
     modules = {name_of(path) for path in (SERVICES / room).rglob("*.py")} - need_torch()
-    return sorted(module for module in modules if not module.startswith("services.triton.models."))
+    return sorted(module for module in modules if not module.startswith(("services.triton.models.", "services.triton.image_model")))
 
 
 def test_every_room_has_its_place():
@@ -136,8 +137,9 @@ def test_a_narrow_module_needs_little(run_python, module):
     assert set(filter(None, result.stdout.strip().split(","))) <= packages
 
 
-def test_the_module_that_is_published_alone_knows_nothing_of_the_stack():
-    assert [name for name in imported(SERVICES / "numerics" / "agreement.py") if name.startswith("services")] == []
+@pytest.mark.parametrize("module", ["numerics/agreement.py", "core/cpus.py"])
+def test_a_module_that_is_published_knows_nothing_of_the_stack(module):
+    assert [name for name in imported(SERVICES / module) if name.startswith("services")] == []
 
 
 def test_torch_is_imported_in_the_exporter_alone():

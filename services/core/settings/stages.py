@@ -126,12 +126,21 @@ class ServingSettings(Settings):
     """How an engine is served: written into config.pbtxt by the builder, and compiled into nothing."""
 
     instance_count: int = setting(
-        1,
-        "execution instances of the model",
+        0,
+        "execution instances of the model (0: chosen by the processors; 1 on a GPU)",
         affects="serving",
-        ge=1,
-        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out ONNX Runtime's threads: 2 are faster for several "
-        "clients at a time ([benchmarks.md](benchmarks.md))",
+        ge=0,
+        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees 16 "
+        "or more, else 1. One instance answers a single client soonest, more of them answer more clients at a time; each takes the "
+        "model's memory ([benchmarks.md](benchmarks.md#what-follows))",
+    )
+    cpu_threads: int = setting(
+        0,
+        "ONNX Runtime threads of each instance on a CPU (0: its share of the processors)",
+        affects="serving",
+        ge=0,
+        advice="The share is by what the server's process may use: its affinity mask, or less where a cgroup limits it (Docker's `cpus:`). "
+        "The server's log tells what was chosen. Fewer leave processors to other programs",
     )
     instance_kind: Literal["", "KIND_GPU", "KIND_CPU"] = setting(
         "",

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from services.builder.compilers.base import Serving
-from services.builder.model_config import ModelConfig
+from services.builder.model_config import ModelConfig, image_config
 from services.core.card import ModelCard, Tensor
 from services.core.record import Accuracy, BuildRecord, Compiler, Hardware
+from services.core.settings import BuilderSettings
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,7 @@ def make_config(make_card: Callable[..., ModelCard]) -> Callable[..., ModelConfi
             "queue_timeout_us": 0,
             "gpus": (),
             "opt_batch": 8,
+            "cpu_threads": 0,
             "card": card.model_dump_json(),
         }
         return ModelConfig(**(fields | changes))
@@ -77,6 +79,7 @@ def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
         (folder / "build.json").write_text(record.dumps())
         (folder / "card.json").write_text(card.dumps())
         (folder / "labels.txt").write_text("a\nb\nc\nd\n")
+        (folder / "image.pbtxt").write_text(image_config(card, 32, BuilderSettings()))
         return folder
 
     return stage

@@ -6,9 +6,9 @@ import pytest
 from services.builder import commands
 from services.builder.arguments import Arguments
 from services.builder.build import choose
-from services.builder.publish import publish, retire, rollback, served_agreement
+from services.builder.publish import ensure_served, publish, retire, rollback, served_agreement
 from services.builder.repository import ModelFolder
-from services.core.errors import AccuracyError, RepositoryError, ServerError
+from services.core.errors import AccuracyError, ContractError, RepositoryError, ServerError
 from services.core.record import BuildRecord, Speed
 from services.core.settings import BuilderSettings
 
@@ -21,20 +21,41 @@ class Told:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.batches: list[int] = []
+        self.files: list[bytes] = []
         self.scores, self.refuses = SCORES, False
+        self.folder: ModelFolder | None = None
+        self.image = ""  # fingerprint of the config that is loaded of tiny_image
 
     def load(self, name, version):
         self.calls.append(("load", name, version))
+        if name == "tiny_image":
+            assert self.folder
+            self.image = self.folder.image.fingerprint()
 
     def unload(self, name):
         self.calls.append(("unload", name))
         if self.refuses:
             raise ServerError("no")
+        if name == "tiny_image":
+            self.image = ""
 
-    def infer(self, _card, _version, inputs):
-        start = sum(self.batches)
-        self.batches.append(len(inputs))
-        return self.scores[start : start + len(inputs)]
+    def is_ready(self, name, version):
+        return ("load", name, version) in self.calls
+
+    def parameter(self, name, parameter):
+        assert (name, parameter) == ("tiny_image", "fingerprint")
+        return self.image
+
+    def infer(self, name, _version, inputs, output):
+        assert output == "scores"
+        if name == "tiny_image":
+            assert inputs[0] == "encoded"
+            start, count = len(self.files), len(inputs[1])
+            self.files += list(inputs[1].ravel())
+            return SCORES[start % 8 : start % 8 + count]
+        start = sum(self.batches) % 8
+        self.batches.append(len(inputs[1]))
+        return self.scores[start : start + len(inputs[1])]
 
 
 @pytest.fixture
@@ -49,6 +70,7 @@ def folder(tmp_path, stage_version, make_config):
     for mark in ("one", "two"):
         with folder.locked(0), folder.staging() as staging:
             staged = stage_version(staging / "fp32", mark)
+            (staged / "image.pbtxt").unlink()
             np.savez(staged / "golden.npz", inputs=np.zeros((8, 8, 8, 3), np.uint8), scores=SCORES)
             record = BuildRecord.load(staged / "build.json")
             speed = Speed(batch=8, images_per_second=123.4, median_ms=1, p99_ms=1, spread=0.04)
@@ -160,3 +182,63 @@ def test_auto_takes_the_fastest_or_the_more_precise_where_the_spreads_do_not_tel
     assert choose(records).precision == taken
     assert told in caplog.text
     assert ("vary" in caplog.text) == bool(told)
+
+
+@pytest.fixture
+def with_image(folder, server, stage_version, make_config):
+    """Version 3, which is served with the model that takes files; its golden set is of pixels."""
+    server.folder = folder
+    with folder.locked(0), folder.staging() as staging:
+        staged = stage_version(staging / "fp32", "three")
+        np.savez(staged / "golden.npz", inputs=np.arange(8 * 8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 8, 3), scores=SCORES)
+        assert publish(folder, staged, make_config(), server) == 3
+    return folder
+
+
+def test_the_model_that_takes_files_is_loaded_after_the_model_and_asked_as_a_client_would(with_image, server):
+    assert server.calls == [("load", "tiny", 3), ("load", "tiny_image", 1)]
+    assert len(server.files) == 8
+    assert all(file.startswith(b"\x89PNG") for file in server.files)
+    image = with_image.image.path
+    assert {str(path.relative_to(image)) for path in image.rglob("*") if path.is_file()} == {"config.pbtxt", "1/labels.txt", "1/model.py"}
+
+
+def test_it_goes_with_a_version_of_an_older_release_and_comes_back(with_image, server):
+    server.calls.clear()
+    rollback(with_image, 2, server)
+    assert server.calls == [("load", "tiny", 2), ("unload", "tiny_image")]
+    assert not (with_image.image.path / "config.pbtxt").exists()
+    rollback(with_image, 3, server)
+    assert server.calls[2:] == [("load", "tiny", 3), ("load", "tiny_image", 1)]
+
+
+def test_it_is_loaded_anew_only_where_its_config_says_something_else(with_image, server, stage_version, make_config):
+    server.calls.clear()
+    with with_image.locked(0), with_image.staging() as staging:
+        staged = stage_version(staging / "fp32", "four")
+        np.savez(staged / "golden.npz", inputs=np.zeros((8, 8, 8, 3), np.uint8), scores=SCORES)
+        publish(with_image, staged, make_config(), server)
+    assert server.calls == [("load", "tiny", 4)]
+
+
+@pytest.mark.parametrize("loss", ["config.pbtxt", "1/labels.txt", "1/model.py"])
+def test_a_file_of_it_that_was_lost_comes_back_with_the_next_build(with_image, server, loss):
+    (with_image.image.path / loss).unlink()
+    server.image = ""
+    server.calls.append(("load", "tiny", 3))
+    ensure_served(with_image, 3, server)
+    assert (with_image.image.path / loss).is_file()
+    assert server.calls[-1] == ("load", "tiny_image", 1)
+
+
+def test_a_damaged_config_of_it_is_named(with_image):
+    (with_image.image.path / "config.pbtxt").write_text("{")
+    with pytest.raises(ContractError, match=r"tiny_image/config\.pbtxt is damaged"):
+        with_image.image.fingerprint()
+
+
+def test_a_retired_model_takes_it_along(with_image, server):
+    server.calls.clear()
+    retire(with_image, server)
+    assert server.calls == [("unload", "tiny_image"), ("unload", "tiny")]
+    assert not list(with_image.path.parent.glob("*/config.pbtxt"))

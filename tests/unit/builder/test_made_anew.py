@@ -26,11 +26,16 @@ from services.onnx_graphs.session import graph_runner
 OTHER = {
     "serving": {
         "INSTANCE_COUNT": "2",
+        "CPU_THREADS": "3",
         "INSTANCE_KIND": "KIND_GPU",
         "PREFERRED_BATCH": "4",
         "MAX_QUEUE_DELAY_US": "50",
         "MAX_QUEUE_SIZE": "7",
         "QUEUE_TIMEOUT_MS": "9",
+        "MAX_PIXELS": "10000",
+        "MAX_IMAGE_BYTES": "9999",
+        "IMAGE_INSTANCES": "3",
+        "DECODE_WORKERS": "1",
     },
     "engine": {"PRECISION": "int8", "OPT_BATCH": "4", "MAX_BATCH": "16", "WORKSPACE_MIB": "99"},
 }
@@ -41,6 +46,9 @@ class Counting(OnnxRuntimeCompiler):
 
     def __init__(self) -> None:
         self.compiled: list[str] = []
+
+    def instances(self):
+        return 1
 
     def compile(self, graph, folder, profile):
         self.compiled.append(graph.stem)
@@ -105,7 +113,8 @@ def test_a_setting_of_serving_publishes_the_proven_engine_and_compiles_nothing(b
     for config in configs:
         config.ClearField("version_policy")
         config.output[0].label_filename = ""
-    assert configs[0] != configs[1]
+    of_image = [(path / "image.pbtxt").read_text() for path in (one, two)]
+    assert (configs[0] != configs[1]) != (of_image[0] != of_image[1])
     assert builder(**{key: OTHER["serving"][key]}) == (2, [])
     assert "up to date" in caplog.text
 
@@ -149,6 +158,11 @@ def test_what_was_measured_of_an_engine_goes_with_it(builder, tmp_path):
     one, two = (BuildRecord.load(tmp_path / "repository" / "tiny" / version / "build.json") for version in "12")
     assert two == one.model_copy(update={"publication_fingerprint": two.publication_fingerprint})
     assert two.publication_fingerprint != one.publication_fingerprint
+
+
+def test_what_the_compiler_chooses_counts_as_if_it_was_set(builder):
+    assert builder() == (1, ["fp32"])
+    assert builder(INSTANCE_COUNT="1") == (1, [])
 
 
 def test_a_rollback_holds_until_something_changes(builder, tmp_path, caplog):

@@ -1,6 +1,5 @@
 """Every kind of picture becomes upright 8-bit RGB, and whatever is none becomes one clear error."""
 
-import io
 import struct
 import zlib
 
@@ -10,14 +9,9 @@ from PIL import Image
 
 from services.core.errors import ImageError
 from services.images.decode import MAX_FILE_BYTES, decode
+from tests.unit.images.pictures import STORED, encoded
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def palette(**options) -> bytes:
@@ -66,28 +60,13 @@ def test_animation_gives_its_first_frame():
     assert decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])).getpixel((0, 0)) == RED
 
 
-# What a camera stores for the scene "left red, right white, upper left corner black", for each way it was held (EXIF 2.32, tag 0x0112).
-@pytest.mark.parametrize(
-    ("orientation", "stored"),
-    [
-        (1, None),
-        (2, Image.Transpose.FLIP_LEFT_RIGHT),
-        (3, Image.Transpose.ROTATE_180),
-        (4, Image.Transpose.FLIP_TOP_BOTTOM),
-        (5, Image.Transpose.TRANSPOSE),
-        (6, Image.Transpose.ROTATE_90),
-        (7, Image.Transpose.TRANSVERSE),
-        (8, Image.Transpose.ROTATE_270),
-    ],
-)
-def test_exif_orientation_turns_the_picture_upright(orientation, stored):
+# The scene is "left red, right white, upper left corner black".
+@pytest.mark.parametrize("orientation", STORED)
+def test_exif_orientation_turns_the_picture_upright(orientation):
     scene = Image.new("RGB", (6, 4), WHITE)
     scene.paste(RED, (0, 0, 3, 4))
     scene.putpixel((0, 0), (0, 0, 0))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    held = scene.transpose(stored) if stored is not None else scene
-    assert decode(encoded(held, exif=exif)).tobytes() == scene.tobytes()
+    assert decode(encoded(scene, "PNG", orientation)).tobytes() == scene.tobytes()
 
 
 # As in production: Pillow's own remark about it is silenced, and only there.
@@ -144,6 +123,28 @@ def test_the_limit_of_pixels_can_be_lowered_and_raised():
     with pytest.raises(ImageError, match="found 300 x 200 pixels, expected at most 59999"):
         decode(picture, max_pixels=59_999)
     assert decode(picture, max_pixels=60_000).size == (300, 200)
+
+
+def test_the_limit_of_bytes_can_be_lowered_and_raised(tmp_path):
+    data = encoded(Image.new("1", (300, 200)))
+    path = tmp_path / "picture.png"
+    path.write_bytes(data)
+    for source in (data, path):
+        assert decode(source, max_bytes=len(data)).size == (300, 200)
+        with pytest.raises(ImageError, match=f"found more than {len(data) - 1} bytes, expected"):
+            decode(source, max_bytes=len(data) - 1)
+
+
+def test_16_bits_become_8_by_rounding():
+    values = np.arange(65536)
+    pixels = np.asarray(decode(encoded(Image.fromarray(values.reshape(256, 256).astype(np.uint16)))))[..., 0]
+    np.testing.assert_array_equal(pixels.ravel(), np.rint(values / 257))
+
+
+def test_large_transparent_pictures_are_laid_on_white_without_a_seam():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1100, 1000, 4), np.uint8))
+    whole = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    assert decode(encoded(image, compress_level=0)).tobytes() == whole.tobytes()
 
 
 def test_files_are_named_by_their_path(tmp_path):

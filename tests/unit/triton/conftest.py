@@ -1,11 +1,13 @@
 """A published model, and a small V2 server that answers for it; tests/local has Triton itself."""
 
 import http.server
+import io
 import json
 import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from services.core.card import Source
 from services.core.published import CARD, CONFIG, GOLDEN, RECORD
@@ -63,6 +65,7 @@ class V2Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.ready, self.error, self.refuses = ready(3), 0.0, ""
+        self.image_error = 0.0  # of the model that takes files, on top
         self.asked = []  # path and rows of each question
 
     @property
@@ -79,15 +82,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         head = int(self.headers["Inference-Header-Content-Length"])
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        tensor = json.loads(body[:head])["inputs"][0]
-        rows = np.frombuffer(body[head:], np.uint8).reshape(tensor["shape"])
+        if head:
+            tensor = json.loads(body[:head])["inputs"][0]
+            rows = np.frombuffer(body[head:], np.uint8).reshape(tensor["shape"])
+        else:
+            rows = np.asarray(Image.open(io.BytesIO(body)))[np.newaxis, 1:3, 1:3]  # the crop of 2 from 4 x 4
         self.server.asked.append((self.path, rows))
         if self.server.refuses:
             self._answer(500, self.server.refuses.encode())
             return
-        answer = json.dumps({"outputs": []}).encode()
-        scores = SCORES[[int(np.flatnonzero((row == INPUTS).all(axis=(1, 2, 3)))[0]) for row in rows]]
-        self._answer(200, answer + (scores + np.float32(self.server.error)).tobytes(), len(answer))
+        scores = SCORES[[int(np.flatnonzero((row == INPUTS).all(axis=(1, 2, 3)))[0]) for row in rows]] + np.float32(self.server.error)
+        tensors = {"scores": scores} if head else {"scores": scores + np.float32(self.server.image_error), "version": np.array([[3]])}
+        outputs = [
+            {
+                "name": name,
+                "datatype": {"float32": "FP32", "int64": "INT64"}[str(tensor.dtype)],
+                "shape": tensor.shape,
+                "parameters": {"binary_data_size": tensor.nbytes},
+            }
+            for name, tensor in tensors.items()
+        ]
+        answer = json.dumps({"outputs": outputs}).encode()
+        self._answer(200, answer + b"".join(tensor.tobytes() for tensor in tensors.values()), len(answer))
 
     def _answer(self, status, body, head=0):
         self.send_response(status)

@@ -169,3 +169,49 @@ def test_it_asks_often_while_it_is_in_doubt_and_seldom_once_it_is_not(watch, tri
     triton.refuses = "no"
     watch.turn()
     assert starting < watch.pause < steady
+
+
+@pytest.fixture
+def image(watch, triton, tmp_path):
+    """The model beside the watched one that takes files: published and loaded; what is asked of it."""
+    config = tmp_path / "repository" / "m_image" / "config.pbtxt"
+    config.parent.mkdir()
+    config.touch()
+    triton.ready |= {"/v2/models/m_image/ready"}
+    watch.turn()
+    triton.asked.clear()
+    return config
+
+
+@pytest.mark.usefixtures("image")
+def test_the_model_that_takes_files_is_asked_the_same_as_a_picture(watch, triton):
+    assert watch.turn() == ""
+    (_, pixels), (path, picture) = triton.asked
+    assert path == "/v2/models/m_image/infer"
+    assert (picture == pixels).all()
+
+
+@pytest.mark.usefixtures("image")
+def test_wrong_answers_of_the_model_that_takes_files_count(watch, triton):
+    watch.turn()
+    triton.image_error = 0.5
+    assert watch.turn().startswith("m_image gives other answers than it was proven with")
+    assert watch.failures == 1
+
+
+@pytest.mark.usefixtures("image")
+def test_a_model_that_takes_files_and_is_ready_no_more_counts(watch, triton):
+    watch.turn()
+    triton.ready = ready(3)
+    assert watch.turn() == "model m_image is not ready"
+    assert watch.failures == 1
+
+
+def test_while_the_model_that_takes_files_was_never_there_its_absence_ends_no_server(watch, triton, image, tmp_path):
+    triton.ready = ready(3)
+    for _ in range(RECENT_TURNS):
+        assert watch.turn() == "model m_image is not ready"
+    assert watch.failures == 0
+    assert not verdict(tmp_path)["healthy"]
+    image.unlink()
+    assert watch.turn() == ""
