@@ -17,6 +17,8 @@ from services.client.workers import Job, Workers
 from services.core.errors import SettingsError
 from services.core.settings import ClientSettings
 
+_LEAVE_SECONDS = 3.0
+
 
 class Asking:
     """Several threads may use one at a time; together they have as many requests in flight as the settings say.
@@ -51,12 +53,15 @@ class Asking:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After Ctrl-C or an error nobody waits for the answers under way.
-        self.close(wait=kind is None)
+        self.close(after_error=kind is not None)
 
-    def close(self, *, wait: bool = True) -> None:
-        """Close the connections; an idle one would delay the server's own end."""
-        self._workers.close(wait=wait)
+    def close(self, *, after_error: bool = False) -> None:
+        """Close the connections; an idle one would delay the server's own end.
+
+        ``after_error``, such as Ctrl-C, nobody wants the answers under way: they are waited for briefly, because a process
+        that ends while a thread is inside of the libraries may crash.
+        """
+        self._workers.close(_LEAVE_SECONDS if after_error else None)
 
     def one(self, picture: Named, top: int) -> Future[list[Result]]:
         """Ask about one picture."""
