@@ -33,9 +33,8 @@ from benchmarks.load import PROTOCOLS, Clients, Load
 from benchmarks.published import Published
 from benchmarks.report import Cell, head, heading, save
 from benchmarks.server import serve
-from services.core import cpus
+from services.core import cpus, stage
 from services.core import log as logs
-from services.core import stage
 from services.core.card import Preprocessing
 from services.core.errors import ContractError, ImageError, SettingsError
 from services.core.names import image_name
