@@ -150,6 +150,17 @@ def test_closing_leaves_neither_threads_nor_files(address: str) -> None:
     wait_for(lambda: held() <= before)  # gRPC takes its time
 
 
+@pytest.mark.parametrize("more", ["", "; raise SystemExit"])
+def test_a_program_that_does_not_close_ends_well(run_python, address: str, more: str) -> None:
+    code = f"""
+from services.client import Classifier
+results = Classifier({address!r}, batch=1).classify(["{COFFEE}"] * 100)
+print(next(results).top[0].label){more}
+"""
+    done = run_python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "espresso\n", "")
+
+
 def test_a_run_goes_on_after_the_server_was_away(tiny: Stack) -> None:
     """As when its supervisor starts it again, or a new release of it is rolled out."""
     tiny.run("builder")
