@@ -83,7 +83,7 @@ class Bare:
         options.intra_op_num_threads = machine.cores()
         session = onnxruntime.InferenceSession(str(published.version / "model.onnx"), options, providers=["CPUExecutionProvider"])
         settings = BuilderSettings()
-        return cls(session, Decoder(0, settings.max_pixels, settings.max_image_bytes), published.card.preprocessing)
+        return cls(session, Decoder(machine.cores(), settings.max_pixels, settings.max_image_bytes), published.card.preprocessing)
 
     def inputs(self, pictures: Sequence[bytes]) -> npt.NDArray[Any]:
         """Decoded pictures as one batch."""
