@@ -85,7 +85,7 @@ def test_many_stay_in_order_and_the_bad_ones_are_bad_alone(classifier: Classifie
 def test_one_picture(classifier: Classifier) -> None:
     assert classifier.classify_one(COFFEE).top[0].index == ESPRESSO
     assert len(classifier.classify_one(COFFEE, top=3).top) == 3
-    with pytest.raises(ImageError, match=r"^picture 1: found a text file, expected a JPEG"):
+    with pytest.raises(ImageError, match=r"^picture 1: found a text file"):
         classifier.classify_one(b"hello")
 
 
