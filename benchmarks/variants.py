@@ -147,6 +147,7 @@ class Variant:
 def default_variants(cores: int) -> list[Variant]:
     """What is compared where nobody says otherwise."""
     batching = ["delay=500 policy", "off", "on", "delay=100", "delay=500", "delay=2000", "preferred=4,8", "preferred=4,8 delay=500"]
-    instances = ["on instances=2", "on instances=4"]
-    threads = ["on nospin", *(f"on threads={number}" for number in sorted({cores // 2, cores // 4}) if number)]
+    instances = [f"on instances={number}" for number in (1, 2, 4)]
+    # A thread for each core, which spins: what releases before this one served with.
+    threads = [f"on instances=1 threads={cores} spin=100000", "on nospin", "on spin=200", f"on threads={max(1, cores // 4)}", "on norun"]
     return [Variant.parse(words) for words in (*batching, *instances, *threads)]

@@ -13,7 +13,7 @@ from services.client.protocol import Transport
 from services.client.report import Result
 from services.client.served import ServedModel
 from services.client.wait import wait_until_ready
-from services.client.workers import Job, Workers
+from services.client.workers import LEAVE_SECONDS, Job, Workers
 from services.core.errors import SettingsError
 from services.core.settings import ClientSettings
 
@@ -51,12 +51,14 @@ class Asking:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After Ctrl-C or an error nobody waits for the answers under way.
-        self.close(wait=kind is None)
+        self.close(after_error=kind is not None)
 
-    def close(self, *, wait: bool = True) -> None:
-        """Close the connections; an idle one would delay the server's own end."""
-        self._workers.close(wait=wait)
+    def close(self, *, after_error: bool = False) -> None:
+        """Close the connections; an idle one would delay the server's own end.
+
+        ``after_error``, such as Ctrl-C, nobody wants the answers under way, and they are waited for only briefly.
+        """
+        self._workers.close(LEAVE_SECONDS if after_error else None)
 
     def one(self, picture: Named, top: int) -> Future[list[Result]]:
         """Ask about one picture."""

@@ -70,9 +70,9 @@ class _Classifier:
             self._asking = self._asking or Asking.of(self._settings)
             return self._asking
 
-    def _close(self, *, wait: bool = True) -> None:
+    def _close(self, *, after_error: bool = False) -> None:
         if self._asking:
-            self._asking.close(wait=wait)
+            self._asking.close(after_error=after_error)
 
 
 class Classifier(_Classifier):
@@ -129,7 +129,7 @@ class Classifier(_Classifier):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._close(wait=kind is None)
+        self._close(after_error=kind is not None)
 
 
 class AsyncClassifier(_Classifier):
@@ -164,7 +164,7 @@ class AsyncClassifier(_Classifier):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        await asyncio.to_thread(self._close, wait=kind is None)
+        await asyncio.to_thread(self._close, after_error=kind is not None)
 
 
 def _one(picture: Content | Named) -> Named:

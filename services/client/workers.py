@@ -1,9 +1,11 @@
 """Threads with a connection each, and their answers in the order of the questions."""
 
 import asyncio
+import atexit
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -12,6 +14,9 @@ from typing import Any, Generic, TypeVar
 
 Connection = TypeVar("Connection")
 Outcome = TypeVar("Outcome")
+
+LEAVE_SECONDS = 3.0
+"""How long threads are waited for where nobody wants their answers any more."""
 
 Job = Callable[[Connection], Outcome]
 
@@ -35,6 +40,8 @@ class Workers(Generic[Connection]):
         self._idle = 0
         self._lock = threading.Lock()
         self._closed = False
+        # A process that ends while a thread is inside of the libraries may crash.
+        atexit.register(self.close, LEAVE_SECONDS)
 
     def submit(self, job: Job[Connection, Outcome]) -> Future[Outcome]:
         """Have a job done.
@@ -81,8 +88,14 @@ class Workers(Generic[Connection]):
         finally:
             _cancel(pending)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the threads, and with them the connections, when each has done its job; jobs not begun are given up."""
+    def close(self, seconds: float | None = None) -> None:
+        """End the threads, and with them the connections, when each has done its job; jobs not begun are given up.
+
+        Args:
+            seconds: how long to wait for them; until they have ended where None.
+        """
+        atexit.unregister(self.close)
+        deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
             self._closed = True
             threads = list(self._threads)
@@ -91,9 +104,8 @@ class Workers(Generic[Connection]):
                 left[0].cancel()
         for _ in threads:
             self._jobs.put(None)
-        if wait:
-            for thread in threads:
-                thread.join()
+        for thread in threads:
+            thread.join(None if deadline is None else max(0, deadline - time.monotonic()))
 
     @property
     def _ahead(self) -> int:

@@ -45,6 +45,11 @@ def instances(cpus: Cpus) -> int:
     return 2 if cpus.number >= _MANY else 1
 
 
+def image_instances(cpus: Cpus) -> int:
+    """Processes that decode pictures: one decodes while another waits for the engine, and few threads share one lock of Python's."""
+    return 4 if cpus.number >= _MANY else 2
+
+
 def threads(cpus: Cpus, instances: int, asked: int = 0) -> Threads:
     """What one of ``instances`` takes; ``asked`` sets the number, 0 leaves it to the policy: an equal share.
 
@@ -70,7 +75,7 @@ def quota(text: str) -> float | None:
 
 
 def groups(membership: str) -> Iterator[PurePosixPath]:
-    """Where below ``/sys/fs/cgroup`` a limit of a process may lie, by its ``/proc/self/cgroup``: its groups of processors and all above them.
+    """Where below ``/sys/fs/cgroup`` a limit may lie, by ``/proc/self/cgroup``: the process's groups of processors and all above them.
 
     A container may see its group under the host's name, while the group's files lie at the top: the top is always among them.
     """

@@ -17,6 +17,7 @@ from services.client import AsyncClassifier, Classifier, Named, Result
 from services.core.errors import ImageError, ServerError
 from services.core.names import image_name
 from services.core.published import CONFIG
+from tests.conftest import wait_for
 from tests.local.stack import SAMPLES, Stack
 from tests.local.test_chain import CATS, ESPRESSO
 
@@ -84,7 +85,7 @@ def test_many_stay_in_order_and_the_bad_ones_are_bad_alone(classifier: Classifie
 def test_one_picture(classifier: Classifier) -> None:
     assert classifier.classify_one(COFFEE).top[0].index == ESPRESSO
     assert len(classifier.classify_one(COFFEE, top=3).top) == 3
-    with pytest.raises(ImageError, match=r"^picture 1: found a text file, expected a JPEG"):
+    with pytest.raises(ImageError, match=r"^picture 1: found a text file"):
         classifier.classify_one(b"hello")
 
 
@@ -135,8 +136,8 @@ def test_the_same_in_an_event_loop(address: str) -> None:
 
 
 def test_closing_leaves_neither_threads_nor_files(address: str) -> None:
-    def held() -> tuple[int, int]:
-        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    def held() -> int:
+        return threading.active_count() + len(list(Path("/proc/self/fd").iterdir()))
 
     def use() -> None:
         with Classifier(address, in_flight=4, batch=1) as classifier:
@@ -146,9 +147,18 @@ def test_closing_leaves_neither_threads_nor_files(address: str) -> None:
     before = held()
     for _ in range(3):
         use()
-    after = held()
-    assert after[0] <= before[0]
-    assert after[1] <= before[1] + 2
+    wait_for(lambda: held() <= before)  # gRPC takes its time
+
+
+@pytest.mark.parametrize("more", ["", "; raise SystemExit"])
+def test_a_program_that_does_not_close_ends_well(run_python, address: str, more: str) -> None:
+    code = f"""
+from services.client import Classifier
+results = Classifier({address!r}, batch=1).classify(["{COFFEE}"] * 100)
+print(next(results).top[0].label){more}
+"""
+    done = run_python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "espresso\n", "")
 
 
 def test_a_run_goes_on_after_the_server_was_away(tiny: Stack) -> None:

@@ -130,8 +130,8 @@ class ServingSettings(Settings):
         "execution instances of the model (0: chosen by the processors; 1 on a GPU)",
         affects="serving",
         ge=0,
-        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees 16 or "
-        "more, else 1. One instance answers a single client soonest, more of them answer more clients at a time; each takes the model's memory "
+        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees "
+        "16 or more, else 1. One answers a single client soonest, more answer more clients at a time; each takes the memory of the model "
         "([benchmarks.md](benchmarks.md#what-follows))",
     )
     cpu_threads: int = setting(
@@ -188,17 +188,18 @@ class ServingSettings(Settings):
         advice="`MAX_PIXELS` bounds what comes out of it",
     )
     image_instances: int = setting(
-        2,
-        "processes that decode pictures in the server",
+        0,
+        "processes of the server that decode pictures (0: chosen by the processors)",
         affects="serving",
-        ge=1,
-        advice="With 2, one decodes while the other waits for the engine",
+        ge=0,
+        advice="While one waits for the engine, another decodes. 0 makes it 4 where the builder sees 16 processors or more, else 2",
     )
     decode_workers: int = setting(
         0,
-        "threads that decode pictures, in each of those processes (0: one per processor)",
+        "threads that decode pictures, in each of those processes (0: its share of the processors)",
         affects="serving",
         ge=0,
+        advice="More than there are processors slow each other down ([benchmarks.md](benchmarks.md#pictures-as-files))",
     )
 
 
