@@ -29,14 +29,11 @@ def table(report: dict[str, Any]) -> str:
     lines += [f"Rounds: {report['rounds']}, {report['seconds']} s a cell."]
     for comparison in report["comparisons"]:
         lines += ["", f"### {comparison['title']}"]
+        lines += ["", f"Before each round something else kept {_list(comparison['others'])} cores busy."]
         for size, limit in comparison["limits"].items():
-            lines += ["", *_one_size(comparison["rows"], size, report["clients"])]
-            lines += [
-                f"| bare: decoder and engine in one process | **{limit['rate']:.0f}** {_span(limit['rates'], '.0f')} |"
-                + " |" * (2 * len(report["clients"]))
-            ]
-        lines += ["", *[f"- Out: {title}: {reason}" for title, reason in comparison["failed"].items()]]
-    lines += ["", *[f"- Not installed: {title}: {reason}" for title, reason in report["absent"].items()]]
+            lines += ["", *_one_size(comparison["rows"], size, report["clients"]), _limit(limit, len(report["clients"]))]
+        lines += ["", *(f"- Out: {title}: {reason}" for title, reason in comparison["failed"].items())]
+    lines += ["", *(f"- Not installed: {title}: {reason}" for title, reason in report["absent"].items())]
     lines += [f"- Tried, {title}: {_trials(found)}" for title, found in report["trials"].items()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -53,13 +50,22 @@ def _one_size(rows: Sequence[dict[str, Any]], size: str, clients: Sequence[int])
         yield f"| {title} | {' | '.join(_cell(cells[number]) for number in clients)} | {first['memory_mb']} | {first['wire_bytes']:,} |"
 
 
+def _limit(limit: dict[str, Any], columns: int) -> str:
+    first = f"| bare: decoder and engine in one process | **{limit['rate']:.0f}** {_span(limit['rates'], '.0f')} |"
+    return first + " |" * (2 * columns + 1)
+
+
 def _cell(row: dict[str, Any]) -> str:
     ratio = f"{row['ratio']:.2f} {_span(row['ratios'], '.2f')}"
     return f"**{row['rate']:.0f}**; {ratio} | {row['p50_ms']:.0f} / {row['p99_ms']:.0f} / {row['max_ms']:.0f}"
 
 
 def _span(values: Sequence[float], form: str) -> str:
-    return f"({min(values):{form}}–{max(values):{form}})" if values else ""
+    return f"({min(values):{form}}-{max(values):{form}})" if values else ""
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def _trials(found: dict[str, float]) -> str:
@@ -69,15 +75,15 @@ def _trials(found: dict[str, float]) -> str:
 def chart(report: dict[str, Any]) -> str:
     """Pictures a second at the largest number of clients as SVG: a panel for each comparison and size, a dashed line at the bare limit."""
     clients = max(report["clients"])
-    parts, top = [], 0
+    parts: list[str] = []
+    top = 0
     for comparison in report["comparisons"]:
         for size, limit in comparison["limits"].items():
             rows = [row for row in comparison["rows"] if row["size"] == size and row["clients"] == clients]
             parts += _panel(f"{comparison['title']}, JPEG {size}", rows, limit["rate"], top)
             top += _HEAD + _ROW * len(rows) + 16
-    note = (
-        f"Pictures a second, {clients} clients, {report['machine']['cores']} cores. Dashed: decoder and engine in one process, no server."
-    )
+    cores = report["machine"]["cores"]
+    note = f"Pictures a second, {clients} clients, {cores} cores. Dashed: decoder and engine in one process, no server."
     parts.append(f'<text class="note" x="8" y="{top + 12}">{escape(note)}</text>')
     height = top + 24
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img"'
