@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 OURS = "ours-http"
 LIMIT = "limit"
-_WARM_SECONDS, _IDLE_SECONDS = 1.0, 3.0
+_WARM_SECONDS, _IDLE_SECONDS = 1.0, 2.0
+_QUIET_CORES = 0.3
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,18 @@ class Contest:
         self._others: list[float] = []
         self.failed: dict[str, str] = {}
 
-    def round(self, number: int, processes: Clients, seconds: float) -> None:
-        """Measure everyone once; every other round in the opposite order."""
-        self._others.append(others())
+    def round(self, number: int, processes: Clients, seconds: float, patience: float) -> None:
+        """Measure everyone once; every other round in the opposite order.
+
+        Args:
+            number: of the round, from 1.
+            processes: the clients.
+            seconds: of each measurement.
+            patience: how long to wait at most, each time, for the machine to become quiet.
+        """
         for entrant in self._entrants[:: 1 if number % 2 else -1]:
             if entrant.name not in self.failed:
+                self._others.append(quiet(patience))
                 log.info("round %d: %s", number, entrant.title.replace("*", ""))
                 try:
                     measure(entrant, self._seen[entrant.name], self._pictures, self._clients, processes, seconds)
@@ -245,6 +253,14 @@ def others() -> float:
     before = machine.busy_seconds()
     time.sleep(_IDLE_SECONDS)
     return round((machine.busy_seconds() - before) / _IDLE_SECONDS, 2)
+
+
+def quiet(patience: float) -> float:
+    """Wait until hardly anything else runs, for ``patience`` seconds at most; returns what still runs, in cores."""
+    end = time.monotonic() + patience
+    while (found := others()) > _QUIET_CORES and time.monotonic() < end:
+        log.info("something else keeps %.1f cores busy; waiting", found)
+    return found
 
 
 def score(seen: Seen) -> float:

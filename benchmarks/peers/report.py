@@ -1,6 +1,7 @@
 """The report in Markdown, and as a bar chart that reads on light and on dark ground."""
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -29,7 +30,8 @@ def table(report: dict[str, Any]) -> str:
     lines += [f"Rounds: {report['rounds']}, {report['seconds']} s a cell."]
     for comparison in report["comparisons"]:
         lines += ["", f"### {comparison['title']}"]
-        lines += ["", f"Before each round something else kept {_list(comparison['others'])} cores busy."]
+        busy = sorted(comparison["others"])
+        lines += ["", f"Something else kept {median(busy):.1f} cores busy, {busy[0]:.1f} to {busy[-1]:.1f} before a server was started."]
         for size, limit in comparison["limits"].items():
             lines += ["", *_one_size(comparison["rows"], size, report["clients"]), _limit(limit, len(report["clients"]))]
         lines += ["", *(f"- Out: {title}: {reason}" for title, reason in comparison["failed"].items())]
@@ -62,10 +64,6 @@ def _cell(row: dict[str, Any]) -> str:
 
 def _span(values: Sequence[float], form: str) -> str:
     return f"({min(values):{form}}-{max(values):{form}})" if values else ""
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def _trials(found: dict[str, float]) -> str:
