@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from google.protobuf import text_format
 from PIL import Image
+from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks import machine
 from benchmarks.load import PROTOCOLS, Clients, Load
@@ -34,14 +36,21 @@ from benchmarks.server import serve
 from services.core import log as logs
 from services.core import stage
 from services.core.card import Preprocessing
-from services.core.errors import ContractError, ImageError
+from services.core.errors import ContractError, ImageError, SettingsError
 from services.core.names import image_name
+from services.core.published import CONFIG
 from services.core.settings import BuilderSettings
 from services.triton.decoder import Decoder, Picture
 
 log = logging.getLogger(__name__)
 
 SAMPLES = Path("samples")
+WORDS = {
+    "instances": "of <model>; INSTANCE_COUNT",
+    "threads": "ONNX Runtime threads of each of them; CPU_THREADS",
+    "image": "instances of <model>_image; IMAGE_INSTANCES",
+    "workers": "threads that decode, in each of those; DECODE_WORKERS",
+}
 _QUALITY = 90
 _BATCH = 8
 
@@ -74,7 +83,7 @@ class Bare:
         options.intra_op_num_threads = machine.cores()
         session = onnxruntime.InferenceSession(str(published.version / "model.onnx"), options, providers=["CPUExecutionProvider"])
         settings = BuilderSettings()
-        return cls(session, Decoder(0, settings.max_pixels, settings.max_image_bytes), published.card.preprocessing)
+        return cls(session, Decoder(machine.cores(), settings.max_pixels, settings.max_image_bytes), published.card.preprocessing)
 
     def inputs(self, pictures: Sequence[bytes]) -> npt.NDArray[Any]:
         """Decoded pictures as one batch."""
@@ -112,54 +121,74 @@ def _rate(work: Any, seconds: float) -> float:
     return runs * _BATCH / (time.monotonic() - start)
 
 
+def write(variant: str, folder: Path, repository: Path) -> None:
+    """Copy a published model and the one beside it that takes files, changed as the words of ``variant`` say."""
+    words = dict(word.split("=") for word in variant.split())
+    if unknown := words.keys() - WORDS.keys():
+        raise SettingsError(f"--variant '{variant}': unknown words {', '.join(sorted(unknown))}", hint="the words are in --help")
+    shutil.rmtree(repository, ignore_errors=True)
+    for name, changes in (
+        (folder.name, ("instances", "threads", "cpu_threads")),
+        (image_name(folder.name), ("image", "workers", "decode_workers")),
+    ):
+        shutil.copytree(folder.with_name(name), repository / name)
+        instances, setting, parameter = changes
+        file = repository / name / CONFIG
+        config = text_format.Parse(file.read_text(), pb.ModelConfig())
+        if instances in words:
+            config.instance_group[0].count = int(words[instances])
+        if setting in words:
+            config.parameters[parameter].string_value = words[setting]
+        file.write_text(text_format.MessageToString(config, use_index_order=True))
+
+
 class Comparison:
-    """Rounds over sizes, protocols and numbers of clients; the yardstick of a size is measured beside them in every round."""
+    """Rounds over variants, sizes, protocols and numbers of clients; the yardstick of a size is measured beside them each time."""
 
     def __init__(self, published: Published, options: argparse.Namespace) -> None:
         self._published, self._options = published, options
         self._bare = Bare.of(published)
-        self._loads: dict[tuple[str, str, int], list[Load]] = {}
-        self._yardstick: dict[str, list[float]] = {}
-        self._parts: dict[str, list[tuple[float, float]]] = {}
+        self._loads: dict[tuple[str, str, str, int], list[tuple[Load, float]]] = {}
+        self._yardstick: dict[str, list[tuple[float, float, float]]] = {}
 
     def run(self, clients: Clients) -> Iterator[None]:
         """Measure; yields after each round."""
         folder = self._published.folder
         with tempfile.TemporaryDirectory(prefix="pictures-") as scratch:
             repository = Path(scratch) / "repository"
-            for name in (folder.name, image_name(folder.name)):
-                shutil.copytree(folder.with_name(name), repository / name)
-            with serve(repository, image_name(folder.name)) as server:
-                for number in range(1, self._options.rounds + 1):
-                    log.info("round %d of %d", number, self._options.rounds)
-                    for size in self._options.sizes if number % 2 else self._options.sizes[::-1]:
-                        self._measure(size, {"http": server.http, "grpc": server.grpc}, clients)
-                    yield
+            for number in range(1, self._options.rounds + 1):
+                order = 1 if number % 2 else -1
+                for variant in self._options.variant[::order]:
+                    log.info("round %d of %d: %s", number, self._options.rounds, variant or "as published")
+                    write(variant, folder, repository)
+                    with serve(repository, image_name(folder.name)) as server:
+                        for size in self._options.sizes[::order]:
+                            self._measure(variant, size, {"http": server.http, "grpc": server.grpc}, clients)
+                yield
 
-    def _measure(self, size: str, addresses: dict[str, str], clients: Clients) -> None:
+    def _measure(self, variant: str, size: str, addresses: dict[str, str], clients: Clients) -> None:
         width, height = (int(side) for side in size.split("x"))
         pictures = photographs((width, height))
         questions = [self._published.file_question(picture, self._bare.scores(self._bare.inputs([picture]))) for picture in pictures]
-        self._yardstick.setdefault(size, []).append(self._bare.pipelined(pictures, self._options.seconds))
-        self._parts.setdefault(size, []).append(self._bare.alone(pictures, self._options.seconds / 2))
+        rate = self._bare.pipelined(pictures, self._options.seconds)
+        self._yardstick.setdefault(size, []).append((rate, *self._bare.alone(pictures, self._options.seconds / 2)))
         for protocol in self._options.protocols:
             for number in self._options.clients:
                 asked = list(itertools.islice(itertools.cycle(questions), number))
                 load = clients.measure(protocol, addresses[protocol], asked, seconds=self._options.seconds)
-                self._loads.setdefault((size, protocol, number), []).append(load)
+                self._loads.setdefault((variant, size, protocol, number), []).append((load, rate))
 
     def report(self) -> dict[str, Any]:
-        """Everything, for JSON; ratios are to the yardstick of the same round."""
+        """Everything, for JSON; ratios are to the yardstick that was measured just before."""
         sizes = []
         for size, rates in self._yardstick.items():
-            decoder, engine = (median(part) for part in zip(*self._parts[size], strict=True))
-            sizes.append({"size": size, "pipelined": round(median(rates), 1), "decoder": round(decoder, 1), "engine": round(engine, 1)})
+            pipelined, decoder, engine = (round(median(part), 1) for part in zip(*rates, strict=True))
+            sizes.append({"size": size, "pipelined": pipelined, "decoder": decoder, "engine": engine})
         rows = []
-        for (size, protocol, number), loads in self._loads.items():
-            ratios = [round(load.rate / rate, 3) for load, rate in zip(loads, self._yardstick[size], strict=True)]
-            rows.append(
-                {"size": size, "protocol": protocol, "clients": number, **Cell(loads).served(), "ratio": median(ratios), "ratios": ratios}
-            )
+        for (variant, size, protocol, number), found in self._loads.items():
+            ratios = [round(load.rate / rate, 3) for load, rate in found]
+            measured = {**Cell([load for load, _ in found]).served(), "ratio": median(ratios), "ratios": ratios}
+            rows.append({"variant": variant or "as published", "size": size, "protocol": protocol, "clients": number, **measured})
         return {**head(self._published), "rounds": self._options.rounds, "seconds": self._options.seconds, "bare": sizes, "rows": rows}
 
 
@@ -172,11 +201,11 @@ def table(report: dict[str, Any]) -> str:
     ]
     lines += [f"Rounds: {report['rounds']}, {report['seconds']} s a cell.", ""]
     lines += [
-        "| JPEG | protocol | clients | pictures/s | against bare; least and most | p50 / p99 / max, ms |",
-        "|---|---|---|---|---|---|",
+        "| served | JPEG | protocol | clients | pictures/s | against bare; least and most | p50 / p99 / max, ms |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['size']} | {row['protocol']} | {row['clients']} | {row['rate']:.0f} "
+        f"| {row['variant']} | {row['size']} | {row['protocol']} | {row['clients']} | {row['rate']:.0f} "
         f"| **{row['ratio']:.2f}**; {min(row['ratios']):.2f}-{max(row['ratios']):.2f} "
         f"| {row['p50_ms']:.1f} / {row['p99_ms']:.0f} / {row['max_ms']:.0f} |"
         for row in report["rows"]
@@ -187,9 +216,16 @@ def table(report: dict[str, Any]) -> str:
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.pictures",
+        description=__doc__,
+        epilog="words of a variant, separated by spaces, each with a number:\n"
+        + "\n".join(f"  {key}=N  {text}" for key, text in WORDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="a published model: model_repository/<model>")
+    parser.add_argument(
+        "--variant", action="append", metavar="WORDS", help="another way to serve it, once for each; without it, as published"
+    )
     parser.add_argument("--sizes", default="640x427,4032x3024", metavar="WxH,WxH", help="(%(default)s)")
     parser.add_argument("--clients", default="1,8", metavar="N,N", help="numbers of clients (%(default)s)")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS), help="(%(default)s)")
@@ -198,6 +234,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     options = parser.parse_args(arguments)
+    options.variant = options.variant or [""]
     options.sizes, options.protocols = options.sizes.split(","), options.protocols.split(",")
     options.clients = [int(number) for number in options.clients.split(",")]
     return options

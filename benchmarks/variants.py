@@ -16,23 +16,49 @@ WORDS = """  published        the published config.pbtxt, unchanged
   delay=US         max_queue_delay_microseconds
   preferred=4,8    preferred_batch_size
   policy           default_queue_policy: 256 requests, 10 s, override allowed (what releases before this one published)
-  instances=N      instance_group.count; each gets 1/N of the cores as ONNX Runtime threads
+  instances=N      instance_group.count
   threads=N        ONNX Runtime threads of each instance
-  nospin           these threads sleep between two runs, and do not spin"""
+  nospin           these threads sleep where they have nothing to do, and do not spin
+  spin=US          they spin for so long, in microseconds, then sleep (100000: about as without the policy)
+  session.K=V      any other entry of ONNX Runtime's session configuration
+  norun            the golden answers, without ONNX Runtime: what is left is the server's own time"""
 
-# Put before the served model.py. It asks for its threads by SessionOptions, which this changes on the way to the session.
-_THREADS = """import onnxruntime
+# Put before the served model.py, which asks for its threads by SessionOptions: this changes them on the way to the session.
+_SESSION = """import onnxruntime
 _session = onnxruntime.InferenceSession
 
 
 def _session_of_the_benchmark(graph, options, **others):
     if {threads}:
         options.intra_op_num_threads = {threads}
-    options.add_session_config_entry("session.intra_op.allow_spinning", "{spinning:d}")
+    for key, value in {entries}.items():
+        options.add_session_config_entry(key, value)
     return _session(graph, options, **others)
 
 
 onnxruntime.InferenceSession = _session_of_the_benchmark
+"""
+_GOLDEN = """import pathlib
+
+import numpy
+import onnxruntime
+
+
+class _Golden:
+    def __init__(self, graph, options, **others):
+        with numpy.load(pathlib.Path(graph).with_name("golden.npz"), allow_pickle=False) as golden:
+            rows = golden["inputs"]
+            self._scores = dict(zip(map(self._key, rows), golden["scores"]))
+            self._other = golden["scores"][0]
+
+    def _key(self, row):
+        return row.ravel()[::997].tobytes()
+
+    def run(self, names, feed):
+        return [numpy.stack([self._scores.get(self._key(row), self._other) for row in next(iter(feed.values()))])]
+
+
+onnxruntime.InferenceSession = _Golden
 """
 
 
@@ -46,9 +72,10 @@ class Variant:
     delay_us: int = 0
     preferred: tuple[int, ...] = ()
     policy: bool = False
-    instances: int = 1
+    instances: int = 0
     threads: int = 0
-    spinning: bool = True
+    entries: tuple[tuple[str, str], ...] = ()
+    running: bool = True
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
@@ -62,21 +89,28 @@ class Variant:
             "off": ("batching", False),
             "on": ("batching", True),
             "policy": ("policy", True),
-            "nospin": ("spinning", False),
+            "norun": ("running", False),
         }
         numbers = {"delay": "delay_us", "instances": "instances", "threads": "threads"}
         fields: dict[str, object] = {}
+        entries: dict[str, str] = {}
         for word in text.split():
             key, _, value = word.partition("=")
             if word in flags:
                 name, fields[name] = flags[word][0], flags[word][1]
             elif key in numbers and value.isdecimal():
                 fields[numbers[key]] = int(value)
+            elif word == "nospin":
+                entries["session.intra_op.allow_spinning"] = "0"
+            elif key == "spin" and value.isdecimal():
+                entries |= {"session.intra_op.allow_spinning": "1", "session.intra_op.spin_duration_us": value}
+            elif key.startswith("session.") and value:
+                entries[key] = value
             elif key == "preferred" and all(size.isdecimal() for size in value.split(",")):
                 fields["preferred"] = tuple(int(size) for size in value.split(","))
             else:
                 raise SettingsError(f"--variant '{text}': unknown word {word!r}", hint="the words are in --help")
-        return cls(text, **fields)  # type: ignore[arg-type]
+        return cls(text, entries=tuple(entries.items()), **fields)  # type: ignore[arg-type]
 
     def config(self, published: pb.ModelConfig) -> pb.ModelConfig:
         """The published config, changed."""
@@ -93,7 +127,8 @@ class Variant:
             config.dynamic_batching.default_queue_policy.CopyFrom(
                 pb.ModelQueuePolicy(default_timeout_microseconds=10_000_000, allow_timeout_override=True, max_queue_size=256)
             )
-        config.instance_group[0].count = self.instances
+        if self.instances:
+            config.instance_group[0].count = self.instances
         return config
 
     def write(self, published: Published, repository: Path) -> None:
@@ -102,14 +137,17 @@ class Variant:
         folder = repository / published.folder.name
         shutil.copytree(published.version, folder / published.version.name)
         (folder / CONFIG).write_text(text_format.MessageToString(self.config(published.config), use_index_order=True))
-        if self.threads or not self.spinning:
-            model = folder / published.version.name / "model.py"
-            model.write_text(_THREADS.format(threads=self.threads, spinning=self.spinning) + model.read_text())
+        model = folder / published.version.name / "model.py"
+        if not self.running:
+            model.write_text(_GOLDEN + model.read_text())
+        elif self.threads or self.entries:
+            model.write_text(_SESSION.format(threads=self.threads, entries=dict(self.entries)) + model.read_text())
 
 
 def default_variants(cores: int) -> list[Variant]:
     """What is compared where nobody says otherwise."""
     batching = ["delay=500 policy", "off", "on", "delay=100", "delay=500", "delay=2000", "preferred=4,8", "preferred=4,8 delay=500"]
-    instances = ["on instances=2", "on instances=4"]
-    threads = ["on nospin", *(f"on threads={number}" for number in sorted({cores // 2, cores // 4}) if number)]
+    instances = [f"on instances={number}" for number in (1, 2, 4)]
+    # A thread for each core, which spins: what releases before this one served with.
+    threads = [f"on instances=1 threads={cores} spin=100000", "on nospin", "on spin=200", f"on threads={max(1, cores // 4)}", "on norun"]
     return [Variant.parse(words) for words in (*batching, *instances, *threads)]

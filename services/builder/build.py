@@ -16,6 +16,7 @@ from services.builder.precision import UnfitGraphError, obstacle
 from services.builder.publish import ensure_served, publish, switch
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
+from services.core import cpus
 from services.core.errors import AccuracyError, ToolError
 from services.core.files import sha256_of, writing
 from services.core.published import CARD, GOLDEN, IMAGE_CONFIG, LABELS, RECORD
@@ -33,6 +34,11 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
         StackError: see the module of the step that failed; whatever was served before still is.
     """
     export = read_export(settings.artifacts)
+    chosen = {
+        "instance_count": settings.instance_count or compiler.instances(),
+        "image_instances": settings.image_instances or cpus.image_instances(cpus.find()),
+    }
+    settings = settings.model_copy(update=chosen)
     engine, publication = engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
     folder = ModelFolder(settings.model_repository_dir, settings.name)
     with folder.locked(settings.lock_wait_seconds):

@@ -21,6 +21,7 @@ CARD_PARAMETER = "card"
 FINGERPRINT_PARAMETER = "fingerprint"
 IMAGE_VERSION = 1
 """The only one: which version of the model beside it answers is its own affair."""
+THREADS_PARAMETER = "cpu_threads"
 _TYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32}
 
 
@@ -42,6 +43,7 @@ class ModelConfig:
     max_queue_size: int
     queue_timeout_us: int
     opt_batch: int
+    cpu_threads: int
     card: str
 
     def to_text(self) -> str:
@@ -71,11 +73,14 @@ class ModelConfig:
             ],
             dynamic_batching=self._batching(),
             model_warmup=[self._warmup(size) for size in sorted({1, self.opt_batch})],
-            parameters={CARD_PARAMETER: pb.ModelParameter(string_value=self.card)},
+            parameters={key: pb.ModelParameter(string_value=value) for key, value in self._parameters().items()},
         )
         if self.serving.cuda_graphs:
             message.optimization.CopyFrom(self._optimization())
         return message
+
+    def _parameters(self) -> dict[str, str]:
+        return {CARD_PARAMETER: self.card} | ({THREADS_PARAMETER: str(self.cpu_threads)} if self.cpu_threads else {})
 
     def _batching(self) -> pb.ModelDynamicBatching:
         batching = pb.ModelDynamicBatching(preferred_batch_size=self.preferred_batch, max_queue_delay_microseconds=self.max_queue_delay_us)
@@ -176,7 +181,7 @@ def config_from_card(card: ModelCard, max_batch: int, serving: Serving, devices:
         max_batch: largest batch that the engine takes.
         serving: how Triton runs such engines.
         devices: the GPUs to serve on, where they are not all of them.
-        settings: those of serving.
+        settings: those of serving, with a number of instances.
     """
     return ModelConfig(
         name=card.name,
@@ -193,6 +198,7 @@ def config_from_card(card: ModelCard, max_batch: int, serving: Serving, devices:
         max_queue_size=settings.max_queue_size,
         queue_timeout_us=settings.queue_timeout_ms * 1000,
         opt_batch=min(settings.opt_batch, max_batch),
+        cpu_threads=settings.cpu_threads,
         card=card.model_dump_json(),
     )
 

@@ -60,7 +60,7 @@ class _Group:
         self.results: dict[int, Result] = {}
 
     def ask_files(self, files: dict[int, bytes]) -> None:
-        """Ask about files; those that the server cannot read are left out, one after the other, and the rest is asked again."""
+        """Ask about files; one that the server cannot read is left out, and the rest is asked again."""
         left = dict(files)
         while left:
             try:

@@ -14,7 +14,10 @@ from services.client.report import Result
 from services.client.served import ServedModel
 from services.client.wait import wait_until_ready
 from services.client.workers import Job, Workers
+from services.core.errors import SettingsError
 from services.core.settings import ClientSettings
+
+_LEAVE_SECONDS = 3.0
 
 
 class Asking:
@@ -50,19 +53,22 @@ class Asking:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After Ctrl-C or an error nobody waits for the answers under way.
-        self.close(wait=kind is None)
+        self.close(after_error=kind is not None)
 
-    def close(self, *, wait: bool = True) -> None:
-        """Close the connections; an idle one would delay the server's own end."""
-        self._workers.close(wait=wait)
+    def close(self, *, after_error: bool = False) -> None:
+        """Close the connections; an idle one would delay the server's own end.
+
+        ``after_error``, such as Ctrl-C, nobody wants the answers under way: they are waited for briefly, because a process
+        that ends while a thread is inside of the libraries may crash.
+        """
+        self._workers.close(_LEAVE_SECONDS if after_error else None)
 
     def one(self, picture: Named, top: int) -> Future[list[Result]]:
         """Ask about one picture."""
         return self._workers.submit(self._job([picture], top))
 
     def groups(self, pictures: Iterable[Named], top: int) -> Generator[list[Result], None, None]:
-        """Ask about any number of pictures; the results come in their order, some at a time, and as soon as they are there.
+        """Ask about any number of pictures; results come in their order, some at a time, as soon as they are there.
 
         Raises:
             ServerError: the server refuses, or went away; what came before stays valid.
@@ -77,4 +83,6 @@ class Asking:
         return (self._job(group, top) for group in batches(pictures, self.model.batch))
 
     def _job(self, group: list[Named], top: int) -> Job[Transport, list[Result]]:
+        if top < 1:
+            raise SettingsError(f"top is {top}, expected at least 1")
         return lambda transport: answers(self.model.over(transport), group, top, max_pixels=self._max_pixels)

@@ -1,4 +1,4 @@
-"""The library: ``Classifier`` for programs that wait for an answer, ``AsyncClassifier`` for those with an event loop."""
+"""The library: ``Classifier`` for programs that wait for an answer, ``AsyncClassifier`` for an event loop."""
 
 import asyncio
 import contextlib
@@ -70,18 +70,18 @@ class _Classifier:
             self._asking = self._asking or Asking.of(self._settings)
             return self._asking
 
-    def _close(self, *, wait: bool = True) -> None:
+    def _close(self, *, after_error: bool = False) -> None:
         if self._asking:
-            self._asking.close(wait=wait)
+            self._asking.close(after_error=after_error)
 
 
 class Classifier(_Classifier):
     """Asks a served model what is in pictures.
 
-    Files go to the server as they are where it serves ``<model>_image`` beside the model; else, and for images and arrays, the
-    pixels are prepared here. It connects when it is first used, or by ``with``. Threads may share one.
+    Files go to the server as they are where it serves ``<model>_image`` beside the model; else, and for images and
+    arrays, the pixels are prepared here. It connects when it is first used, or by ``with``. Threads may share one.
 
-    Triton's shared memory is not used: in this stack it is closed to all who do not have the key of the administrative APIs.
+    Triton's shared memory is not used: in this stack it is closed to all who have no key of the administrative APIs.
 
         with Classifier("127.0.0.1:8000") as classifier:
             print(classifier.classify_one("coffee.jpg").top[0].label)  # espresso
@@ -93,9 +93,9 @@ class Classifier(_Classifier):
         """The best classes of each picture, in the order given, as the answers come.
 
         Args:
-            pictures: any number of them, also without end: a few groups are taken ahead. Each is a path (that of a folder stands
-                for the pictures in it), an http(s) address, ``bytes`` of a file, an image of Pillow, an array UINT8
-                ``[height, width, 3]`` in RGB, or ``Named(name, any of these)``. One alone is taken, too.
+            pictures: any number of them, also without end: a few groups are taken ahead. Each is a path (that of a
+                folder stands for the pictures in it), an http(s) address, ``bytes`` of a file, an image of Pillow, an
+                array UINT8 ``[height, width, 3]`` in RGB, or ``Named(name, any of these)``. One alone is taken, too.
             top: how many classes, best first.
 
         Returns:
@@ -129,7 +129,7 @@ class Classifier(_Classifier):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._close(wait=kind is None)
+        self._close(after_error=kind is not None)
 
 
 class AsyncClassifier(_Classifier):
@@ -164,7 +164,7 @@ class AsyncClassifier(_Classifier):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        await asyncio.to_thread(self._close, wait=kind is None)
+        await asyncio.to_thread(self._close, after_error=kind is not None)
 
 
 def _one(picture: Content | Named) -> Named:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Done:
-    """``torn`` where standard output goes on in a line of the file that was cut off, which would spoil the next one, too."""
+    """``torn`` where standard output would go on in a line of the file that was cut off, and so spoil its own first."""
 
     files: frozenset[str] = frozenset()
     torn: bool = False
@@ -24,7 +24,7 @@ class Done:
     def read(cls, path: Path, model: str) -> Self:
         """Read what ``classify --json`` wrote.
 
-        A line that was cut off, as by a full disk or a kill, is told and passed over, and its picture is asked about again.
+        A line that was cut off, as by a full disk or a kill, is told and passed over; its picture is asked about again.
 
         Args:
             path: the file.

@@ -21,8 +21,8 @@ _LOSSLESS = frozenset({"1", "L", "LA", "I", "I;16", "F", "RGBA"})
 """Modes of Pillow that ``decode`` has its own rules for, and a TIFF file keeps."""
 
 Content: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any] | Callable[[], bytes]
-"""A path or an http(s) address, what a picture file holds, an image of Pillow, pixels UINT8 ``[height, width, 3]`` (RGB), or a
-function that returns what a picture file holds; it is called in a thread, when its turn has come."""
+"""A path or an http(s) address, what a picture file holds, an image of Pillow, pixels UINT8 ``[height, width, 3]`` (RGB),
+or a function that returns what a file holds: called in a thread, in its turn, and may raise OSError or ImageError."""
 
 
 Item = TypeVar("Item")
@@ -93,7 +93,7 @@ def file_of(content: Content) -> bytes:
     if isinstance(content, bytes | bytearray | memoryview):
         data = bytes(content)
     elif callable(content):
-        data = content()
+        data = _called(content)
     else:
         name = os.fspath(content)
         data = download(name) if is_address(name) else _read(name)
@@ -107,8 +107,17 @@ def _is_content(picture: object) -> bool:
 
 
 def _at(name: str) -> Iterator[Named]:
-    found = images_in(Path(name)) if name and not is_address(name) and os.path.isdir(name) else []  # noqa: PTH112 - the name may be too long
-    yield from (Named(str(path), str(path)) for path in found) if found else [Named(name, name)]
+    # A name may be too long for Path.is_dir, which raises then.
+    is_folder = bool(name) and not is_address(name) and os.path.isdir(name)  # noqa: PTH112
+    found = [str(path) for path in images_in(Path(name))] if is_folder else []
+    yield from (Named(path, path) for path in found or [name])
+
+
+def _called(content: Callable[[], bytes]) -> bytes:
+    try:
+        return content()
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from error
 
 
 def _read(name: str) -> bytes:

@@ -18,7 +18,7 @@ _BAR = 20
 
 @dataclass(frozen=True)
 class Result:
-    """The best classes of one picture, best first, and the version of the model that says so; or else why there are none.
+    """The best classes of one picture, best first, and the version of the model that says so; or why there are none.
 
     ``file`` is the name of the picture, ``error`` is "" where there is an answer.
     """

@@ -1,4 +1,4 @@
-"""What a served model says of itself: the card in its configuration, the largest batch it takes, and whether it takes files."""
+"""What a served model says of itself: the card in its configuration, the largest batch, and whether it takes files."""
 
 import math
 import re

@@ -17,6 +17,7 @@ from services.core.settings import ClientSettings
 log = logging.getLogger(__name__)
 
 ABSENT_SECONDS = 5.0
+_FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 _BUSY_HINT = "send fewer requests at a time; if the builder's MAX_QUEUE_SIZE or QUEUE_TIMEOUT_MS is set, raise it"
 
@@ -97,21 +98,22 @@ def _by_themselves(models: list[str]) -> list[str]:
 def patiently(ask: Callable[[], Result], seconds: float) -> Result:
     """Ask again, with growing random pauses, while the server says that it is overloaded, or gives no answer at all.
 
-    A question changes nothing in the server, so one that may have got there can be asked again. One that had no answer in
-    the whole of its own time is not: that time is ``seconds``, too.
+    A question changes nothing in the server, so one that may have got there can be asked again. One that had no answer
+    in the whole of its own time is not: that time is ``seconds``, too.
 
     Raises:
         ServerError: it still was so after ``seconds``, or another error came up.
     """
     deadline = time.monotonic() + seconds
-    pause, told = 0.05, False
+    pause, told = _FIRST_PAUSE_SECONDS, False
     while True:
         try:
             return ask()
         except (BusyError, UnreachableError) as error:
             wait = pause * random.uniform(0.5, 1)  # noqa: S311 - spreads clients, hides nothing
             if time.monotonic() + wait > deadline:
-                raise type(error)(f"{error} (asked again for {seconds:g} s)", hint=error.hint or _BUSY_HINT) from None
+                again = f" (asked again for {seconds:g} s)" if pause > _FIRST_PAUSE_SECONDS else ""
+                raise type(error)(f"{error}{again}", hint=error.hint or _BUSY_HINT) from None
             if pause == LONGEST_PAUSE_SECONDS and not told:
                 log.warning("%s; asking again for %.0f s", error, deadline - time.monotonic())
                 told = True

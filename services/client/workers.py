@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -81,8 +82,13 @@ class Workers(Generic[Connection]):
         finally:
             _cancel(pending)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the threads, and with them the connections, as soon as each has done its job; jobs not begun are given up."""
+    def close(self, seconds: float | None = None) -> None:
+        """End the threads, and with them the connections, when each has done its job; jobs not begun are given up.
+
+        Args:
+            seconds: how long to wait for them; until they have ended where None.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
             self._closed = True
             threads = list(self._threads)
@@ -91,9 +97,8 @@ class Workers(Generic[Connection]):
                 left[0].cancel()
         for _ in threads:
             self._jobs.put(None)
-        if wait:
-            for thread in threads:
-                thread.join()
+        for thread in threads:
+            thread.join(None if deadline is None else max(0, deadline - time.monotonic()))
 
     @property
     def _ahead(self) -> int:

@@ -1,6 +1,5 @@
 """Decoding for ``<model>_image``: many pictures at once, each with its own result."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -22,14 +21,14 @@ class Decoder:
     """Decodes in threads; the decoders let go of Python's lock while they work.
 
     Args:
-        workers: how many threads; one per processor that this process may use where 0.
+        workers: how many threads.
         max_pixels: larger pictures are refused before they are unpacked.
         max_bytes: longer files are refused before they are looked at.
     """
 
     def __init__(self, workers: int, max_pixels: int, max_bytes: int) -> None:
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
-        self._pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), "decode")
+        self._pool = ThreadPoolExecutor(workers, "decode")
 
     def close(self) -> None:
         """End the threads."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
+from services.core import cpus
 from services.core.card import Preprocessing
 from services.core.errors import ImageError, StackError
 from services.core.published import ENCODED, VERSION
@@ -59,7 +60,10 @@ class TritonPythonModel:
         self._folder = Path(args["model_repository"]).parent / told["model"]
         self._labels_sha256 = told["labels_sha256"]
         self._output = config["output"][0]["name"]
-        self._decoder = Decoder(int(told["decode_workers"]), int(told["max_pixels"]), int(told["max_image_bytes"]))
+        found, instances = cpus.find(), sum(group["count"] for group in config["instance_group"])
+        workers = int(told["decode_workers"]) or max(1, found.number // instances)
+        pb_utils.Logger.log_info(f"{config['name']}: {found}, instances: {instances}, each with {workers} threads that decode")
+        self._decoder = Decoder(workers, int(told["max_pixels"]), int(told["max_image_bytes"]))
         self._answered: Published | None = None
 
     def finalize(self) -> None:

@@ -17,7 +17,7 @@ SERVING = {"tensorrt": TensorRtCompiler.serving, "onnxruntime": OnnxRuntimeCompi
 def message(make_card):
     def message(accelerator: str, *, pixels: bool) -> pb.ModelConfig:
         card = make_card(pixels=pixels)
-        settings = BuilderSettings.from_env({"ACCELERATOR": accelerator})
+        settings = BuilderSettings.from_env({"ACCELERATOR": accelerator, "INSTANCE_COUNT": "1"})
         return text_format.Parse(numbered(config_from_card(card, 32, SERVING[accelerator], (), settings), 3).to_text(), pb.ModelConfig())
 
     return message

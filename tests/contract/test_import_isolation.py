@@ -62,6 +62,7 @@ PACKAGES = set().union(*HELD.values()) | {
 NARROW = {
     "numerics.agreement": ({"numpy"}, ()),  # published beside the served model
     "triton.healthcheck": (set(), ("core",)),  # runs every few seconds
+    "core.cpus": (set(), ()),  # published beside the served model, too
     "core.errors": (set(), ()),
     "core.hints": (set(), ()),
 }
@@ -136,8 +137,9 @@ def test_a_narrow_module_needs_little(run_python, module):
     assert set(filter(None, result.stdout.strip().split(","))) <= packages
 
 
-def test_the_module_that_is_published_alone_knows_nothing_of_the_stack():
-    assert [name for name in imported(SERVICES / "numerics" / "agreement.py") if name.startswith("services")] == []
+@pytest.mark.parametrize("module", ["numerics/agreement.py", "core/cpus.py"])
+def test_a_module_that_is_published_knows_nothing_of_the_stack(module):
+    assert [name for name in imported(SERVICES / module) if name.startswith("services")] == []
 
 
 def test_torch_is_imported_in_the_exporter_alone():

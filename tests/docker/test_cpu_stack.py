@@ -10,7 +10,8 @@ import pytest
 
 import services
 from tests.conftest import wait_for
-from tests.docker.conftest import CPU_FILES, ComposeStack, MakeStack, json_lines
+from tests.docker.conftest import CPU_FILES, ROOT, ComposeStack, MakeStack, json_lines
+from tests.docker.served import live_version, of_a_file
 
 NAME = "efficientnet_lite0"
 ESPRESSO, CATS = 967, {281, 282, 285}
@@ -38,6 +39,10 @@ def test_the_client_classifies_photographs(cpu_stack: ComposeStack) -> None:
     coffee, cat = (entry["top"][0]["index"] for entry in json_lines(output))
     assert coffee == ESPRESSO
     assert cat in CATS
+
+
+def test_a_photograph_is_classified_as_it_is(cpu_stack: ComposeStack) -> None:
+    assert of_a_file(cpu_stack, NAME, ROOT / "samples" / "coffee.jpg") == (ESPRESSO, live_version(cpu_stack, NAME))
 
 
 def test_the_client_verifies_over_grpc(cpu_stack: ComposeStack) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from tests.docker.conftest import ROOT, ComposeStack, MakeStack, json_lines
-from tests.docker.served import agreement, live_config, live_version, record, versions
+from tests.docker.served import agreement, live_config, live_version, of_a_file, record, versions
 
 SIMULATOR = ROOT / "simulator"
 FILES = ["compose.yaml", "simulator/compose.simulator.yaml"]
@@ -64,6 +64,7 @@ def test_the_coffee_is_an_espresso(gpu_stack: ComposeStack) -> None:
     output = gpu_stack.compose("run --rm -T --no-deps client classify --json /samples/coffee.jpg")
     assert json_lines(output)[0]["top"][0]["index"] == ESPRESSO
     assert agreement(gpu_stack) == 1.0
+    assert of_a_file(gpu_stack, NAME, ROOT / "samples" / "coffee.jpg") == (ESPRESSO, live_version(gpu_stack, NAME))
 
 
 def test_the_plan_is_of_the_images_tensorrt(gpu_stack: ComposeStack, version: str) -> None:

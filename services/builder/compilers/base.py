@@ -93,6 +93,10 @@ class Compiler(Protocol):
         """
         ...
 
+    def instances(self) -> int:
+        """Execution instances where the settings leave their number open."""
+        ...
+
     def demand_server(self) -> None:
         """Refuse to build for a server that could not load the engine; asked before anything else is done.
 

@@ -8,6 +8,7 @@ import onnxruntime
 
 from services.builder.compilers.base import Array, Engine, Inspection, Profile, Serving
 from services.builder.compilers.speed import ROUNDS, speed
+from services.core import cpus
 from services.core.card import Tensor
 from services.core.errors import ToolError
 from services.core.record import Compiler as CompilerRecord
@@ -18,7 +19,11 @@ from services.onnx_graphs.session import Optimise, graph_runner, reason, session
 
 _SERVICES = Path(__file__).resolve().parents[2]
 _MODEL_NAME = "model.py"
-_CODE = ((_MODEL_NAME, _SERVICES / "triton" / "models" / "classifier.py"), ("agreement.py", _SERVICES / "numerics" / "agreement.py"))
+_CODE = (
+    (_MODEL_NAME, _SERVICES / "triton" / "models" / "classifier.py"),
+    ("agreement.py", _SERVICES / "numerics" / "agreement.py"),
+    ("cpus.py", _SERVICES / "core" / "cpus.py"),
+)
 _ROUND_MS = 300
 _LEAST_RUNS = 3
 
@@ -35,6 +40,10 @@ class OnnxRuntimeCompiler:
     def like_devices(self) -> tuple[int, ...]:
         """There is no GPU."""
         return ()
+
+    def instances(self) -> int:
+        """By the policy, for the processors of this machine: builder and server are taken to run on the same one."""
+        return cpus.instances(cpus.find())
 
     def demand_server(self) -> None:
         """A graph of standard operators: any server takes it."""

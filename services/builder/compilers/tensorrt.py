@@ -62,6 +62,10 @@ class TensorRtCompiler:
         """Indices of the GPUs of the first one's kind, in the order of the PCI bus; nothing where all are."""
         return like_first(self._gpus)
 
+    def instances(self) -> int:
+        """One: the engine keeps a GPU busy with a batch."""
+        return 1
+
     def demand_server(self) -> None:
         """Refuse to build for a server of another TensorRT version, as far as it is known.
 

@@ -126,12 +126,21 @@ class ServingSettings(Settings):
     """How an engine is served: written into config.pbtxt by the builder, and compiled into nothing."""
 
     instance_count: int = setting(
-        1,
-        "execution instances of the model",
+        0,
+        "execution instances of the model (0: chosen by the processors; 1 on a GPU)",
         affects="serving",
-        ge=1,
-        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out ONNX Runtime's threads: 2 are faster for several "
-        "clients at a time ([benchmarks.md](benchmarks.md))",
+        ge=0,
+        advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees "
+        "16 or more, else 1. One answers a single client soonest, more answer more clients at a time; each takes the memory of the model "
+        "([benchmarks.md](benchmarks.md#what-follows))",
+    )
+    cpu_threads: int = setting(
+        0,
+        "ONNX Runtime threads of each instance on a CPU (0: its share of the processors)",
+        affects="serving",
+        ge=0,
+        advice="The share is by what the server's process may use: its affinity mask, or less where a cgroup limits it (Docker's `cpus:`). "
+        "The server's log tells what was chosen. Fewer leave processors to other programs",
     )
     instance_kind: Literal["", "KIND_GPU", "KIND_CPU"] = setting(
         "",
@@ -179,17 +188,18 @@ class ServingSettings(Settings):
         advice="`MAX_PIXELS` bounds what comes out of it",
     )
     image_instances: int = setting(
-        2,
-        "processes that decode pictures in the server",
+        0,
+        "processes of the server that decode pictures (0: chosen by the processors)",
         affects="serving",
-        ge=1,
-        advice="With 2, one decodes while the other waits for the engine",
+        ge=0,
+        advice="While one waits for the engine, another decodes. 0 makes it 4 where the builder sees 16 processors or more, else 2",
     )
     decode_workers: int = setting(
         0,
-        "threads that decode pictures, in each of those processes (0: one per processor)",
+        "threads that decode pictures, in each of those processes (0: its share of the processors)",
         affects="serving",
         ge=0,
+        advice="More than there are processors slow each other down ([benchmarks.md](benchmarks.md#pictures-as-files))",
     )
 
 

@@ -1,14 +1,14 @@
 """Python-backend model: runs ``model.onnx`` of its version with ONNX Runtime on the CPU.
 
-The builder publishes this file as ``<version>/model.py``, and ``services/numerics/agreement.py`` beside it. The server's Python has
-numpy, onnxruntime and ``triton_python_backend_utils``, and nothing of the stack.
+The builder publishes this file as ``<version>/model.py``, and beside it ``services/numerics/agreement.py`` and ``services/core/cpus.py``.
+The server's Python has numpy, onnxruntime and ``triton_python_backend_utils``, and nothing of the stack.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import cpus  # type: ignore[import-not-found]
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
@@ -30,12 +30,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         self._input, self._output = config["input"][0]["name"], config["output"][0]["name"]
         self._shape = tuple(int(size) for size in config["input"][0]["dims"])
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        instances = sum(group["count"] for group in config["instance_group"])
-        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // instances)
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), _options(config), providers=["CPUExecutionProvider"])
         self._prove(folder, int(config["max_batch_size"]))
 
     def _prove(self, folder: Path, batch: int) -> None:
@@ -74,6 +69,21 @@ class TritonPythonModel:
     def _refusal(self, array: Array) -> Any:
         wanted = f"[N, {', '.join(map(str, self._shape))}] with N of at least 1"
         return _error(f"{self._input} has the shape {list(array.shape)}, expected {wanted}")
+
+
+def _options(config: dict[str, Any]) -> onnxruntime.SessionOptions:
+    """As the policy or the builder's CPU_THREADS has it, and the server's log tells it."""
+    instances = sum(group["count"] for group in config["instance_group"])
+    found = cpus.find()
+    threads = cpus.threads(found, instances, int(config["parameters"].get("cpu_threads", {}).get("string_value", 0)))
+    pb_utils.Logger.log_info(f"{config['name']}: {found}, instances: {instances}, each with {threads}")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads.number
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads.spin_us > 0)))
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(threads.spin_us))
+    return options
 
 
 def _error(message: str) -> Any:

@@ -35,6 +35,7 @@ def make_config(make_card: Callable[..., ModelCard]) -> Callable[..., ModelConfi
             "queue_timeout_us": 0,
             "gpus": (),
             "opt_batch": 8,
+            "cpu_threads": 0,
             "card": card.model_dump_json(),
         }
         return ModelConfig(**(fields | changes))

@@ -42,6 +42,7 @@ def publish_for_ever(report: int) -> int:
         queue_timeout_us=0,
         gpus=(),
         opt_batch=8,
+        cpu_threads=0,
         card=card.model_dump_json(),
     )
     starter = os.getppid()

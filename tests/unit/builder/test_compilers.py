@@ -12,6 +12,7 @@ from services.builder.compilers.base import Profile
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
 from services.builder.compilers.speed import faster, speed
 from services.builder.compilers.tensorrt import TensorRtCompiler, build_argv, plan_version_argv, profile_argv
+from services.core import cpus
 from services.core.errors import ContractError, ToolError
 from services.core.record import Hardware
 from services.core.settings import BuilderSettings
@@ -54,6 +55,13 @@ def test_the_engine_describes_itself_and_its_speed(engine, make_card, monkeypatc
     assert inspection.precisions is None
     assert inspection.speed.batch == 8
     assert inspection.speed.images_per_second == pytest.approx(8000 / inspection.speed.median_ms)
+
+
+@pytest.mark.parametrize(("processors", "instances"), [(2, 1), (16, 2)])
+def test_instances_are_by_the_processors_and_one_on_a_gpu(monkeypatch, processors, instances):
+    monkeypatch.setattr(cpus, "find", lambda: cpus.Cpus(processors))
+    assert OnnxRuntimeCompiler().instances() == instances
+    assert TensorRtCompiler(BuilderSettings()).instances() == 1
 
 
 def test_a_processor_has_no_server_to_ask_for_and_no_gpus():

@@ -29,6 +29,9 @@ class Gpu:
     def like_devices(self):
         return self._like
 
+    def instances(self):
+        return 1
+
 
 @pytest.fixture
 def code(tmp_path) -> Path:

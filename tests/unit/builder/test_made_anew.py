@@ -26,6 +26,7 @@ from services.onnx_graphs.session import graph_runner
 OTHER = {
     "serving": {
         "INSTANCE_COUNT": "2",
+        "CPU_THREADS": "3",
         "INSTANCE_KIND": "KIND_GPU",
         "PREFERRED_BATCH": "4",
         "MAX_QUEUE_DELAY_US": "50",
@@ -45,6 +46,9 @@ class Counting(OnnxRuntimeCompiler):
 
     def __init__(self) -> None:
         self.compiled: list[str] = []
+
+    def instances(self):
+        return 1
 
     def compile(self, graph, folder, profile):
         self.compiled.append(graph.stem)
@@ -154,6 +158,11 @@ def test_what_was_measured_of_an_engine_goes_with_it(builder, tmp_path):
     one, two = (BuildRecord.load(tmp_path / "repository" / "tiny" / version / "build.json") for version in "12")
     assert two == one.model_copy(update={"publication_fingerprint": two.publication_fingerprint})
     assert two.publication_fingerprint != one.publication_fingerprint
+
+
+def test_what_the_compiler_chooses_counts_as_if_it_was_set(builder):
+    assert builder() == (1, ["fp32"])
+    assert builder(INSTANCE_COUNT="1") == (1, [])
 
 
 def test_a_rollback_holds_until_something_changes(builder, tmp_path, caplog):

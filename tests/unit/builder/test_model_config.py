@@ -95,6 +95,11 @@ def test_queue_and_instances_are_the_settings(written):
     assert policy.allow_timeout_override
 
 
+def test_a_number_of_threads_is_a_parameter_and_the_policy_is_none(written):
+    assert "cpu_threads" not in written().parameters
+    assert written(CPU_THREADS="3").parameters["cpu_threads"].string_value == "3"
+
+
 def test_without_a_bound_there_is_no_queue_policy(written):
     """Any of its fields would cost single requests half a second (core, scheduler_utils.cc)."""
     assert not written().dynamic_batching.HasField("default_queue_policy")
@@ -169,6 +174,7 @@ def test_every_field_of_the_config_changes_what_is_written(make_config, make_car
         "max_queue_size": 1,
         "queue_timeout_us": 1,
         "opt_batch": 5,
+        "cpu_threads": 3,
         "card": "{}",
     }
     assert set(other) == {field.name for field in dataclasses.fields(base)}

@@ -8,8 +8,12 @@ import pytest
 from PIL import Image
 
 import services.client
-from services.client import AsyncClassifier, Classifier
+from services.client import AsyncClassifier, Classifier, Named
+from services.client.asking import Asking
+from services.client.served import ServedModel
 from services.core.errors import ImageError, ServerError, SettingsError
+from services.core.settings import ClientSettings
+from tests.unit.client.fakes import Knowing
 
 
 @pytest.mark.parametrize(
@@ -78,3 +82,10 @@ def test_a_folder_is_more_than_one_picture(tmp_path, monkeypatch):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     with pytest.raises(ImageError, match="found a folder of 2 pictures, expected one picture"):
         Classifier().classify_one(tmp_path)
+
+
+def test_at_least_one_class_is_asked_for(card):
+    with Asking(ServedModel(Knowing(), "tiny", card, 2, 1), ClientSettings(), Knowing) as asking:  # type: ignore[arg-type]
+        for ask in (lambda: asking.one(Named("a", b"1"), 0), lambda: next(asking.groups([Named("a", b"1")], -1))):
+            with pytest.raises(SettingsError, match=r"top is (0|-1), expected at least 1"):
+                ask()

@@ -20,6 +20,10 @@ def seen(data: bytes) -> np.ndarray:
     return np.asarray(decode(data))
 
 
+def unreadable() -> bytes:
+    raise OSError("out of reach")
+
+
 def names(handed_over):
     return [name for name, _ in named(handed_over)]
 
@@ -109,6 +113,7 @@ def test_pixels_stay_as_they_are(array):
         (PIXELS / 255, "found an array float64 of shape [6, 5, 3], expected uint8 [height, width, 3]"),
         (PIXELS[..., 0], "shape [6, 5]"),
         (PIXELS[:0], "shape [0, 5, 3]"),
+        (unreadable, "out of reach"),
         ("", "empty name"),
         ("missing.png", "No such file"),
         ("x\0y.png", "null byte"),

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 import types
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_lost_connection_comes_back():
 
 
 def test_a_lost_server_is_borne_for_a_bounded_time_and_told_once(monkeypatch, caplog):
-    monkeypatch.setattr(wait, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(wait, "LONGEST_PAUSE_SECONDS", 0.1)
 
     def gone():
         raise AbsentError("refused", hint="start it")
@@ -65,6 +66,15 @@ def test_a_lost_server_is_borne_for_a_bounded_time_and_told_once(monkeypatch, ca
         patiently(gone, seconds=0.3)
     assert caught.value.hint == "start it"
     assert caplog.messages == ["refused; asking again for 0 s"]
+
+
+def test_a_question_that_had_no_answer_in_all_its_time_is_not_repeated():
+    def silent():
+        time.sleep(0.1)
+        raise UnreachableError("no answer within 0.1 s")
+
+    with pytest.raises(UnreachableError, match=r"no answer within 0\.1 s$"):
+        patiently(silent, seconds=0.1)
 
 
 def test_other_errors_are_not_repeated():

@@ -168,7 +168,7 @@ def test_an_end_without_patience_gives_up_what_has_not_begun(connections):
     first = workers.submit(hold)
     second = workers.submit(lambda _connection: 2)
     assert begun.wait(20)
-    workers.close(wait=False)
+    workers.close(0)
     with pytest.raises(CancelledError):
         second.result()
     release.set()
