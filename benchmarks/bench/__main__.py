@@ -60,12 +60,11 @@ def main() -> int:
             "settings": asked.plan.json(),
             "built": record.speed.model_dump(mode="json") if record.speed else None,
         }
-        folder = _made(ROOT / asked.output, started)
         earlier_file = Path(asked.against) if earlier else None
-        if not asked.against and (earlier_file := compare.newest(folder.parent, head)):
+        if not asked.against and (earlier_file := compare.newest(asked.output, head)):
             earlier = compare.read(earlier_file)
         known = library.photographs(asked.pictures, published, "http", server.http)
-        report = Report(folder, head, earlier, earlier_file)
+        report = Report(asked.output, head, earlier, earlier_file)
         seconds = asked.plan.whole_seconds(1 + server.takes_files, engine=True)
         log.info("%s version %s at %s; this takes about %.0f s", name, published.version.name, server.http, seconds)
         with Clients(max(*asked.plan.clients, generators())) as clients:
@@ -77,10 +76,10 @@ def main() -> int:
             except (KeyboardInterrupt, SystemExit, StackError) as error:
                 why = str(error) if isinstance(error, StackError) else "interrupted"
                 report.write(measuring, stopped=why)
-                log.warning("incomplete: %s", folder / "index.html")
+                log.warning("report, incomplete: %s", report.file or "nothing was measured yet")
                 raise
     _print(report, asked)
-    log.info("report: %s", folder / "index.html")
+    log.info("report: %s", report.file)
     worse = report.regressions()
     if worse:
         log.warning("%d of the figures are worse than in %s", worse, earlier_file)
@@ -124,14 +123,15 @@ def _made(reports: Path, started: str) -> Path:
 
 
 class Report:
-    """What is written, again after each round: a run that is killed leaves what it had."""
+    """What is written, again after each round: a run that is killed leaves what it had. ``file`` is its page, once there is one."""
 
-    def __init__(self, folder: Path, head: compare.Report, earlier: compare.Report | None, earlier_file: Path | None) -> None:
-        self._folder, self._head, self._earlier, self._earlier_file = folder, head, earlier, earlier_file
+    def __init__(self, reports: Path, head: compare.Report, earlier: compare.Report | None, earlier_file: Path | None) -> None:
+        self._reports, self._head, self._earlier, self._earlier_file = reports, head, earlier, earlier_file
         self.content: compare.Report = {}
+        self.file: Path | None = None
 
     def write(self, measuring: Measuring, *, stopped: str = "") -> None:
-        """Write all three files; ``stopped`` says why it is incomplete."""
+        """Write all three files, where something was measured; ``stopped`` says why it is incomplete."""
         found = {
             **self._head,
             "complete": not stopped,
@@ -139,6 +139,8 @@ class Report:
             "load_after": round(os.getloadavg()[0], 2),
             **measuring.report(),
         }
+        if not any(found[section] for section in compare.KEYS):
+            return
         if self._earlier:
             found["against"] = {
                 "report": os.path.relpath(self._earlier_file or "", ROOT),
@@ -146,10 +148,10 @@ class Report:
                 "circumstances": compare.other_circumstances(self._earlier, found),
                 "differences": [one.json() for one in compare.differences(self._earlier, found)],
             }
-        self.content = found
-        write_atomically(self._folder / "report.json", json.dumps(found, indent=2) + "\n")
-        write_atomically(self._folder / "report.md", page.markdown(found))
-        write_atomically(self._folder / "index.html", page.page(found))
+        self.content, self.file = found, self.file or _made(self._reports, self._head["started"]) / "index.html"
+        write_atomically(self.file.with_name("report.json"), json.dumps(found, indent=2) + "\n")
+        write_atomically(self.file.with_name("report.md"), page.markdown(found))
+        write_atomically(self.file, page.page(found))
 
     def regressions(self) -> int:
         """How many figures are worse than in the earlier report."""

@@ -71,9 +71,13 @@ def parse(words: Sequence[str]) -> Arguments:
 
 def _plan(given: argparse.Namespace) -> Plan:
     plan = QUICK if given.quick else FULL
-    for name in ("rounds", "rates"):
-        if text := getattr(given, name):
-            plan = replace(plan, **{name: _number(name, text)})
+    plan = replace(
+        plan,
+        rounds=_number("rounds", given.rounds or str(plan.rounds)),
+        rates=_number("rates", given.rates or str(plan.rates)),
+        clients=_numbers("clients", given.clients) or plan.clients,
+        batches=_numbers("batches", given.batches) or plan.batches,
+    )
     if given.seconds:
         try:
             plan = replace(plan, seconds=float(given.seconds))
@@ -81,9 +85,6 @@ def _plan(given: argparse.Namespace) -> Plan:
             raise SettingsError(f"--seconds {given.seconds}: expected a number", hint="--seconds 2") from None
         if not 0.1 <= plan.seconds <= 3600:  # NaN, too
             raise SettingsError(f"--seconds {given.seconds}: expected 0.1 to 3600", hint="--seconds 2")
-    for name in ("clients", "batches"):
-        if text := getattr(given, name):
-            plan = replace(plan, **{name: tuple(sorted({_number(name, part) for part in text.split(",")}))})
     if given.protocols:
         plan = replace(plan, protocols=tuple(dict.fromkeys(given.protocols.split(","))))
         if unknown := set(plan.protocols) - set(PROTOCOLS):
@@ -95,6 +96,10 @@ def _number(option: str, text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise SettingsError(f"--{option} {text}: expected whole numbers from 1 to 1024", hint=f"--{option} 4")
     return int(text)
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...]:
+    return tuple(sorted({_number(option, part) for part in text.split(",")})) if text else ()
 
 
 def _commas(numbers: Sequence[int]) -> str:

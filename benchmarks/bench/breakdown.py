@@ -1,9 +1,9 @@
 """Where the time of a request goes, from the server's statistics before and after a measurement.
 
 Triton's statistics count nanoseconds for each request (``GET /v2/models/<model>/stats``; docs/protocol/extension_statistics.md of
-triton-inference-server/server). The time of ``<model>_image`` in its ``compute_infer`` holds that of ``<model>``, which it asks: what is left
-of it is decoding, with the overhead of asking. It asks for several of its requests in one, which all wait for it as long; so the times of
-``<model>`` are means over pictures there, not over requests.
+triton-inference-server/server). In those of ``<model>_image``, ``compute_infer`` holds all the time of ``<model>``, which it asks: what
+is left is decoding, with the overhead of asking. It asks for several of its requests in one, which all wait for it as long; so the times
+of ``<model>`` are means over pictures there, not over requests.
 """
 
 from collections.abc import Mapping

@@ -21,20 +21,20 @@ HIGHER_IS_BETTER = {"images_per_second": True, "p50_ms": False, "p99_ms": False}
 LEAST = 0.05
 """A smaller difference is never marked: few rounds may agree by chance."""
 
-Verdict = Literal["same", "better", "worse"]
+Verdict = Literal["same", "better", "worse", "unknown"]
 Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of two reports; ``change`` and ``noise`` are fractions of the earlier one."""
+    """One figure of two reports; ``change`` and ``noise`` are fractions of the earlier one, None where one has a single round."""
 
     section: str
     row: tuple[Any, ...]
     metric: str
     before: float
     after: float
-    noise: float
+    noise: float | None
 
     @property
     def change(self) -> float:
@@ -43,14 +43,21 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """``same`` where the spreads of both explain it."""
+        """``same`` where the spreads of both explain it, ``unknown`` where there is none."""
+        if self.noise is None:
+            return "unknown"
         if abs(self.change) <= self.noise:
             return "same"
         return "better" if (self.change > 0) == HIGHER_IS_BETTER[self.metric] else "worse"
 
     def json(self) -> dict[str, Any]:
         """For a report."""
-        figures = {"before": self.before, "after": self.after, "change": round(self.change, 4), "noise": round(self.noise, 4)}
+        figures = {
+            "before": self.before,
+            "after": self.after,
+            "change": round(self.change, 4),
+            "noise": self.noise and round(self.noise, 4),
+        }
         row = dict(zip(KEYS[self.section], self.row, strict=True))
         return {"section": self.section, **row, "metric": self.metric, **figures, "verdict": self.verdict}
 
@@ -59,11 +66,17 @@ def differences(before: Report, after: Report) -> list[Difference]:
     """Each figure that both reports have; what they do not share is left out."""
     old = dict(_figures(before))
     return [
-        Difference(section, row, metric, old[key]["median"], found["median"], max(LEAST, old[key]["spread"] + found["spread"]))
+        Difference(section, row, metric, old[key]["median"], found["median"], _noise(old[key], found))
         for key, found in _figures(after)
         if key in old
         for section, row, metric in (key,)
     ]
+
+
+def _noise(*figures: dict[str, Any]) -> float | None:
+    if any(len(figure["rounds"]) < 2 for figure in figures):
+        return None
+    return max(LEAST, sum(float(figure["spread"]) for figure in figures))
 
 
 def _figures(report: Report) -> Iterator[tuple[tuple[str, tuple[Any, ...], str], dict[str, Any]]]:

@@ -30,8 +30,8 @@ MOST_CONNECTIONS = 256
 """Of each process over HTTP; a request that finds none free waits for one, and its time runs."""
 _CHANNELS = 8
 _OVERLOADED = "503"
-SATURATED = 0.95
-"""Where less than this share of the rate is answered, the server does not keep up."""
+SATURATED = 0.05
+"""Where latency grows by more than this share of the time that passes, the server does not keep up."""
 
 
 class AsyncClient(Protocol):
@@ -189,17 +189,35 @@ class _Generator:
 class OpenLoad(Load):
     """What an open loop saw in one window; ``seconds`` is longer than the window where answers came later.
 
-    ``offered`` is in requests a second, ``late`` in seconds: how long after it was due a request was sent (99 % of them, at most).
+    ``offered`` is in requests a second, ``late`` in seconds: how long after it was due a request was sent (99 % of them, at most);
+    ``growth`` is that of the latency, in seconds a second.
     """
 
     offered: float
     refused: int
     late: float
+    growth: float
 
     @property
     def saturated(self) -> bool:
         """Whether the server did not keep up."""
-        return self.rate < SATURATED * self.offered
+        return self.growth > SATURATED
+
+
+def growth(due: npt.NDArray[np.float64], times: npt.NDArray[np.float64], seconds: float) -> float:
+    """By how much latency grows with each second that passes: from the median of the first third to that of the last.
+
+    A server that answers c of r requests a second falls behind by r/c - 1 seconds each second; one that keeps up gives about 0.
+
+    Args:
+        due: when the requests were due, in seconds.
+        times: what each took.
+        seconds: of the window.
+    """
+    first, last = times[due < seconds / 3], times[due >= seconds * 2 / 3]
+    if not len(first) or not len(last):
+        return 0.0
+    return float(np.median(last) - np.median(first)) / (seconds * 2 / 3)
 
 
 def generators() -> int:
@@ -234,5 +252,6 @@ def open_loop(
         client_cpu_seconds=sum(one.cpu_seconds for one in seen),
         offered=len(due) / seconds,
         refused=int((~answered).sum()),
+        growth=growth(due[answered], times[answered], seconds),
         late=float(np.percentile(np.concatenate([one.result.late for one in seen]), 99)),
     )

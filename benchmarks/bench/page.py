@@ -7,12 +7,38 @@ from typing import Any
 from benchmarks.bench.breakdown import PARTS
 from benchmarks.bench.compare import HIGHER_IS_BETTER, KEYS, LEAST, Report
 from benchmarks.bench.elements import Element, element, html
+from benchmarks.bench.open_loop import SATURATED
 from benchmarks.bench.plots import Bar, Line, Point, bars, lines
 from benchmarks.bench.style import STYLE
 
 _UNITS = {"images_per_second": "images/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
 _STACKED = 12
 """Bars that are readable in one plot."""
+_MARKED = (
+    f"A figure is marked where it differs by more than the spreads of both reports together, and by {LEAST:.0%} at least. With few rounds "
+    "some are so by chance; with one round none is marked, for nothing is known of its spread."
+)
+_CLOSED = (
+    "So many clients, each with one picture a request: it asks again when it has its answer. A stall takes 300 ms more than the median.",
+)
+_OPEN = (
+    (
+        "Requests come at random moments (Poisson) at a given rate, whether or not those before have an answer. Their time counts from the "
+        "moment at which they were due, so that a slow server cannot hide behind clients that wait for it (coordinated omission)."
+    ),
+    (
+        f"A rate is saturated where latency grows by more than {SATURATED:.0%} of the time that passes: the server does not keep up, and its "
+        "latency says how long the window was. Late: how long after it was due a request was sent (99 % of them, in the worst round); where "
+        "that is not small, the generator had no core."
+    ),
+)
+_WHERE = (
+    (
+        "Mean milliseconds of a request, closed loop, from the server's statistics before and after. Queue: waiting for an instance. "
+        "Decode: from the file to pixels, with the overhead of asking the model (only where files are asked). Input, compute, output: of the "
+        "model. Other: what the server takes besides. Wire: what the client waits longer than the server takes: network, protocol, client."
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +78,9 @@ def page(report: Report) -> str:
                 verdict = {"class": row[-1]} if row[-1] in ("worse", "better") else {}
                 table.append(element("tr", *(element("td", cell) for cell in row), **verdict))
             body.append(element("div", table, class_="wide"))
-    head = element("head", element("meta", charset="utf-8"), element("title", _title(report)), element("style", STYLE))
-    head.insert(1, element("meta", name="viewport", content="width=device-width, initial-scale=1"))
-    return html(element("html", head, element("body", *body), lang="en"))
+    viewport = element("meta", name="viewport", content="width=device-width, initial-scale=1")
+    about = element("head", element("meta", charset="utf-8"), viewport, element("title", _title(report)), element("style", STYLE))
+    return html(element("html", about, element("body", *body), lang="en"))
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -84,7 +110,7 @@ def _cell(text: str) -> str:
 
 
 def _figure(found: dict[str, Any]) -> str:
-    return f"{found['median']:.4g} ±{found['spread']:.0%}"
+    return f"{found['median']:.4g}" + (f" ±{found['spread']:.0%}" if len(found["rounds"]) > 1 else "")
 
 
 def _best(report: Report) -> dict[tuple[str, str], dict[str, Any]]:
@@ -119,12 +145,13 @@ def _summary(report: Report) -> Section:
 
 def _against(against: dict[str, Any]) -> Section:
     found = against["differences"]
-    marked = sorted((one for one in found if one["verdict"] != "same"), key=lambda one: (one["verdict"] != "worse", -abs(one["change"])))
+    marked = sorted(
+        (one for one in found if one["verdict"] in ("worse", "better")), key=lambda one: (one["verdict"] != "worse", -abs(one["change"]))
+    )
     worse = sum(one["verdict"] == "worse" for one in found)
     words = [
-        f"Compared with {against['report']} of {against['started']}: {len(found)} figures, {worse} worse, {len(marked) - worse} better. "
-        f"One is marked where it differs by more than the spreads of both reports together, and by {LEAST:.0%} at least; with few rounds "
-        "some are so by chance."
+        f"Compared with {against['report']} of {against['started']}: {len(found)} figures, {worse} worse, {len(marked) - worse} better.",
+        _MARKED,
     ]
     if against["circumstances"]:
         words.append("What else is different: " + "; ".join(against["circumstances"]) + ".")
@@ -189,37 +216,23 @@ def _closed(report: Report) -> Section:
             seen = row.get("perf_analyzer")
             cells.append(f"{seen['images_per_second']:.4g}, {seen['p50_ms']:.3g} / {seen['p99_ms']:.3g}" if seen else "-")
         rows.append(cells)
-    words = [
-        "So many clients, each with one picture a request: it asks again when it has its answer. A stall takes 300 ms more than the median."
-    ]
-    return Section("Throughput over concurrency: closed loop", words, rows, [lines("Throughput", "clients", "images/s", drawn)])
+    return Section("Throughput over concurrency: closed loop", _CLOSED, rows, [lines("Throughput", "clients", "images/s", drawn)])
 
 
 def _open(report: Report) -> Section:
-    words = [
-        "Requests come at random moments (Poisson) at a given rate, whether or not those before have an answer. Their time counts from the "
-        "moment at which they were due, so that a slow server cannot hide behind clients that wait for it (coordinated omission). A rate is "
-        "saturated where less than 95 % of it is answered in time; its latency then says how long the window was. Late: how long after it "
-        "was due a request was sent (99 % of them, worst round); where that is not small, the generator had no core."
-    ]
-    rows = [["asked", "protocol", "rate", "answered/s", "p50, ms", "p99, ms", "max, ms", "late, ms", "refused", ""]]
+    rows = [["asked", "protocol", "rate", "answered/s", "p50, ms", "p99, ms", "max, ms", "late, ms", "requests", "refused", ""]]
     for row in report["open"]:
         figures = [_figure(row[name]) for name in HIGHER_IS_BETTER]
-        others = [f"{row['max_ms']:.4g}", f"{row['late_ms']:.2g}", str(row["refused"]), "saturated" if row["saturated"] else ""]
+        counts = [str(row["requests"]), str(row["refused"])]
+        others = [f"{row['max_ms']:.4g}", f"{row['late_ms']:.2g}", *counts, "saturated" if row["saturated"] else ""]
         rows.append([row["asked"], row["protocol"], f"{row['rate']:g}", *figures, *others])
-    return Section("Latency at a given rate: open loop", words, rows if report["open"] else ())
+    return Section("Latency at a given rate: open loop", _OPEN, rows if report["open"] else ())
 
 
 def _where(report: Report) -> Section:
     told = [row for row in report["closed"] if row["parts_ms"]]
-    words = [
-        "Mean milliseconds of a request, closed loop, from the server's statistics before and after. Queue: waiting for an instance. Decode: "
-        "from the file to pixels, with the overhead of asking the model (only where files are asked). Input, compute, output: of the model. "
-        "Other: what the server takes besides. Wire: what the client waits longer than the server takes, so network, protocol and the client."
-    ]
     rows = [["asked", "protocol", "clients", *PARTS]]
-    for row in told:
-        rows.append([row["asked"], row["protocol"], str(row["clients"]), *(f"{row['parts_ms'][name]:.3g}" for name in PARTS)])
+    rows += [[row["asked"], row["protocol"], str(row["clients"]), *(f"{row['parts_ms'][name]:.3g}" for name in PARTS)] for row in told]
     fewest, most = (choose((row["clients"] for row in told), default=0) for choose in (min, max))
     drawn = [
         Bar(f"{row['asked']}, {row['protocol']}, {row['clients']}", [row["parts_ms"][name] for name in PARTS])
@@ -227,15 +240,15 @@ def _where(report: Report) -> Section:
         if row["clients"] in (fewest, most)
     ][:_STACKED]
     plots = [bars("Where the time goes", "ms (asked, protocol, clients)", PARTS, drawn)]
-    return Section("Where the time goes", words, rows if told else (), plots)
+    return Section("Where the time goes", _WHERE, rows if told else (), plots)
 
 
 def _engine(report: Report) -> Section:
     words = []
     if built := report.get("built"):
         words.append(
-            f"The builder measured {built['images_per_second']:.4g} images/s at batch {built['batch']} "
-            f"(p50 {built['median_ms']:.3g}, p99 {built['p99_ms']:.3g} ms, ±{built['spread']:.0%}), on the machine that built it (build.json)."
+            f"The builder measured {built['images_per_second']:.4g} images/s ±{built['spread']:.0%} at batch {built['batch']} "
+            f"(p50 {built['median_ms']:.3g}, p99 {built['p99_ms']:.3g} ms), on the machine that built it (build.json)."
         )
     rows = [["engine alone", "batch", "images/s", "p50, ms", "p99, ms", "max, ms"]]
     points = []
