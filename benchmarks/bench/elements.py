@@ -22,5 +22,9 @@ def element(tag: str, *children: Child, **attributes: object) -> Element:
 
 
 def html(page: Element) -> str:
-    """A page as text; the content of ``style`` is not escaped, as HTML has it."""
-    return "<!doctype html>\n" + ET.tostring(page, encoding="unicode", method="html") + "\n"
+    """A page as text.
+
+    It is XML with an end tag to every element, which browsers read as HTML; so a style sheet must do without <, > and &.
+    """
+    # The serialiser's own way for HTML leaves < in attributes as it is.
+    return "<!doctype html>\n" + ET.tostring(page, encoding="unicode", short_empty_elements=False) + "\n"

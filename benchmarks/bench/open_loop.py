@@ -55,13 +55,14 @@ class _Http:
         self._host, _, self._port = address.rpartition(":")
         self._address = address
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._opened: list[asyncio.StreamWriter] = []
         self._free = asyncio.Semaphore(MOST_CONNECTIONS)
         self._head_length = 0
 
     async def exchange(self) -> bytes:
         async with self._free:
             try:
-                reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+                reader, writer = self._idle.pop() if self._idle else await self._open()
                 writer.write(self._request)
                 status, headers = _head(await reader.readuntil(b"\r\n\r\n"))
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -75,12 +76,18 @@ class _Http:
         self._head_length = int(headers[HEAD_LENGTH.lower()])
         return body
 
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        self._opened.append(writer)
+        return reader, writer
+
     def answer(self, response: bytes) -> bytes:
         return response[self._head_length :]
 
     async def close(self) -> None:
-        for _, writer in self._idle:
+        for writer in self._opened:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._opened), return_exceptions=True)
 
 
 def _head(text: bytes) -> tuple[str, dict[str, str]]:

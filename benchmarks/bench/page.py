@@ -23,20 +23,21 @@ _CLOSED = (
 )
 _OPEN = (
     (
-        "Requests come at random moments (Poisson) at a given rate, whether or not those before have an answer. Their time counts from the "
-        "moment at which they were due, so that a slow server cannot hide behind clients that wait for it (coordinated omission)."
+        "Requests come at random moments (Poisson) at a given rate, whether or not those before have an answer. Their time counts from "
+        "the moment at which they were due, so that a slow server cannot hide behind clients that wait for it (coordinated omission)."
     ),
     (
-        f"A rate is saturated where latency grows by more than {SATURATED:.0%} of the time that passes: the server does not keep up, and its "
-        "latency says how long the window was. Late: how long after it was due a request was sent (99 % of them, in the worst round); where "
-        "that is not small, the generator had no core."
+        f"A rate is saturated where latency grows by more than {SATURATED:.0%} of the time that passes: the server does not keep up, and "
+        "its latency says how long the window was. Late: how long after it was due a request was sent (99 % of them, in the worst round); "
+        "where that is not small, the generator had no core."
     ),
 )
 _WHERE = (
     (
         "Mean milliseconds of a request, closed loop, from the server's statistics before and after. Queue: waiting for an instance. "
-        "Decode: from the file to pixels, with the overhead of asking the model (only where files are asked). Input, compute, output: of the "
-        "model. Other: what the server takes besides. Wire: what the client waits longer than the server takes: network, protocol, client."
+        "Decode: from the file to pixels, with the overhead of asking the model (only where files are asked). Input, compute, output: of "
+        "the model. Other: what the server takes besides. Wire: what the client waits longer than the server takes: network, protocol, "
+        "client."
     ),
 )
 
@@ -53,7 +54,7 @@ class Section:
 
 def markdown(report: Report) -> str:
     """``report.md``."""
-    text = [f"# {_title(report)}", ""]
+    text = [f"# {_flat(_title(report))}", ""]
     for section in sections(report):
         text += [f"## {section.title}", ""] if section.title else []
         text += [line for words in section.words for line in (_flat(words), "")]

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_STEP_SECONDS = 0.35
+_STEP_SECONDS = 0.5
 """What a step takes besides its window: connections, warming up, statistics."""
 _START_SECONDS, _CLIENT_SECONDS = 6.0, 0.6
 """What it takes to start a server, and a client process."""
@@ -47,4 +47,4 @@ class Plan:
 
 
 FULL = Plan(rounds=3, seconds=4, clients=(1, 2, 4, 8, 16), batches=(1, 2, 4, 8, 16, 32), rates=5, protocols=("http", "grpc"))
-QUICK = Plan(rounds=2, seconds=1.2, clients=(1, 4, 16), batches=(1, 8, 32), rates=3, protocols=("http", "grpc"))
+QUICK = Plan(rounds=2, seconds=1, clients=(1, 4, 16), batches=(1, 8), rates=3, protocols=("http", "grpc"))

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+_STEPS = (1, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
+"""The preferred numbers of series E12: each a fifth above the one before."""
 SHARES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2)
 """Of the throughput of the closed loop, which the chosen rates are near; the last saturates the server."""
 
@@ -19,13 +20,18 @@ def schedule(rate: float, seconds: float, seed: int) -> npt.NDArray[np.float64]:
 
 
 def rounded(rate: float) -> float:
-    """The nearest of a fixed ladder of rates (1, 1.2, 1.5, 2 ... 8, 10, 12 ...), so that reports have rates in common."""
+    """The nearest of a fixed ladder of rates (1, 1.2, 1.5 ... 8.2, 10, 12 ...), so that reports have rates in common."""
     power = 10.0 ** np.floor(np.log10(rate))
     rungs = [step * power for step in (*_STEPS, 10)]
     return float(f"{min(rungs, key=lambda rung: abs(np.log(rung / rate))):.3g}")
 
 
 def rates(capacity: float, number: int) -> list[float]:
-    """So many rates, ascending, from a third of ``capacity`` (requests a second) to a little more than all of it."""
+    """From a third of ``capacity`` to a little more than all of it, in requests a second and ascending.
+
+    Args:
+        capacity: what the server can give.
+        number: of rates; they are fewer where two fall together.
+    """
     places = np.linspace(0, len(SHARES) - 1, number) if number > 1 else np.array([len(SHARES) // 2])
     return sorted({rounded(capacity * share) for share in np.interp(places, range(len(SHARES)), SHARES)})
