@@ -17,12 +17,12 @@ from benchmarks.bench.arguments import NONE, Arguments, parse
 from benchmarks.bench.engine import Engine
 from benchmarks.bench.measure import Measuring
 from benchmarks.bench.open_loop import generators
-from benchmarks.bench.served import Served, process_of, served
+from benchmarks.bench.served import Served, process_in_docker, served
 from benchmarks.load import Clients
 from benchmarks.published import Published
 from services.core import log as logs
 from services.core import stage
-from services.core.errors import StackError
+from services.core.errors import ServerError, StackError
 from services.core.files import write_atomically, writing
 from services.core.published import RECORD
 from services.core.record import BuildRecord
@@ -47,7 +47,7 @@ def main() -> int:
     earlier = compare.read(Path(asked.against)) if asked.against not in ("", NONE) else None
     ports = {protocol: stack.settings[key] for protocol, key in (("http", "HTTP_PORT"), ("grpc", "GRPC_PORT"))}
     addresses = asked.url or f"127.0.0.1:{ports['http']}", asked.grpc_url or f"127.0.0.1:{ports['grpc']}"
-    process = None if asked.url else process_of(os.environ.get("LAUNCHER", "local"), stack.supervisor)
+    process = None if asked.url else _server_process(stack)
     with served(published, record, *addresses, process) as server, tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         head = {
             "format": compare.FORMAT,
@@ -82,7 +82,7 @@ def main() -> int:
     log.info("report: %s", report.file)
     worse = report.regressions()
     if worse:
-        log.warning("%d of the figures are worse than in %s", worse, earlier_file)
+        log.warning("figures that are worse than in %s: %d", earlier_file, worse)
     return _REGRESSION if worse and asked.fail_on_regression else 0
 
 
@@ -92,6 +92,16 @@ def _stack() -> Stack:
     settings = {**dotenv.read(ROOT / ".env", own), **own}
     model = settings.get("MODEL") or ("resnet50" if own.get("LAUNCHER") == "gpu" else DEFAULT_MODEL)
     return Stack(Folders.of_checkout(ROOT, settings), settings | {"MODEL": model})
+
+
+def _server_process(stack: Stack) -> int | None:
+    if os.environ.get("LAUNCHER", "local") != "local":
+        return process_in_docker()
+    try:
+        stack.demand_what_runs()
+    except ServerError:  # it has other ports
+        return None
+    return stack.supervisor
 
 
 def _described(published: Published, record: BuildRecord, server: Served) -> dict[str, Any]:

@@ -123,15 +123,8 @@ def _demand(address: str, path: str) -> dict[str, Any]:
     return found
 
 
-def process_of(launcher: str, supervisor: int | None) -> int | None:
-    """The process of the stack's server, as this machine counts it; None where that cannot be seen.
-
-    Args:
-        launcher: gpu, cpu or local.
-        supervisor: of the launcher local.
-    """
-    if launcher == "local":
-        return supervisor
+def process_in_docker() -> int | None:
+    """The process of the stack's server, as the machine that Docker runs on counts it; None where there is none."""
     try:
         container = _docker("compose", "ps", "--quiet", "triton")
         return int(_docker("inspect", "--format", "{{.State.Pid}}", container)) or None

@@ -70,14 +70,14 @@ def test_time_counts_from_when_a_request_was_due(slow):
     found = ask(slow, [0.0] * 10)
     assert sorted(found.times)[-1] >= 10 * ONE_AT_A_TIME
     assert (np.sort(found.times) >= ONE_AT_A_TIME * np.arange(1, 11)).all()
-    assert (found.late >= 0).all()
+    assert (found.late >= -1e-6).all()
 
 
 def test_no_request_is_sent_before_it_is_due(slow):
     started = time.monotonic()
     found = ask(slow, [0.0, 0.2, 0.4])
     assert time.monotonic() - started >= 0.4
-    assert (found.late >= 0).all()
+    assert (found.late >= -1e-6).all()
     assert (found.times >= ONE_AT_A_TIME).all()
 
 
