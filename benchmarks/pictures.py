@@ -33,8 +33,8 @@ from benchmarks.load import PROTOCOLS, Clients, Load
 from benchmarks.published import Published
 from benchmarks.report import Cell, head, heading, save
 from benchmarks.server import serve
+from services.core import cpus, stage
 from services.core import log as logs
-from services.core import stage
 from services.core.card import Preprocessing
 from services.core.errors import ContractError, ImageError, SettingsError
 from services.core.names import image_name
@@ -78,9 +78,12 @@ class Bare:
 
     @classmethod
     def of(cls, published: Published) -> "Bare":
-        """Both with a thread for each core."""
+        """Both with a thread for each core; the engine's spin no longer than the served model's, or they would slow the decoder down."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = machine.cores()
+        threads = cpus.threads(cpus.find(), 1)
+        options.intra_op_num_threads = threads.number
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads.spin_us > 0)))
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(threads.spin_us))
         session = onnxruntime.InferenceSession(str(published.version / "model.onnx"), options, providers=["CPUExecutionProvider"])
         settings = BuilderSettings()
         return cls(session, Decoder(machine.cores(), settings.max_pixels, settings.max_image_bytes), published.card.preprocessing)

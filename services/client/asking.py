@@ -13,11 +13,9 @@ from services.client.protocol import Transport
 from services.client.report import Result
 from services.client.served import ServedModel
 from services.client.wait import wait_until_ready
-from services.client.workers import Job, Workers
+from services.client.workers import LEAVE_SECONDS, Job, Workers
 from services.core.errors import SettingsError
 from services.core.settings import ClientSettings
-
-_LEAVE_SECONDS = 3.0
 
 
 class Asking:
@@ -58,10 +56,9 @@ class Asking:
     def close(self, *, after_error: bool = False) -> None:
         """Close the connections; an idle one would delay the server's own end.
 
-        ``after_error``, such as Ctrl-C, nobody wants the answers under way: they are waited for briefly, because a process
-        that ends while a thread is inside of the libraries may crash.
+        ``after_error``, such as Ctrl-C, nobody wants the answers under way, and they are waited for only briefly.
         """
-        self._workers.close(_LEAVE_SECONDS if after_error else None)
+        self._workers.close(LEAVE_SECONDS if after_error else None)
 
     def one(self, picture: Named, top: int) -> Future[list[Result]]:
         """Ask about one picture."""

@@ -21,7 +21,7 @@ from services.client.protocol import (
     Question,
     RefusedError,
     answer_to,
-    is_overload,
+    is_passing,
     tensors_of,
 )
 from services.core.errors import ServerError
@@ -85,10 +85,11 @@ class GrpcTransport:
         if "CERTIFICATE_VERIFY_FAILED" in message:
             return untrusted(self._address)
         refused = f"{self.where} refuses ({status}): {message}"
+        if is_passing(message):
+            return BusyError(refused)
         if status == "UNAVAILABLE":
             # gRPC says the same of a lost connection and of what the server cannot do at the moment.
-            said_by_server = is_overload(message) or self._is_live()
-            return BusyError(refused) if said_by_server else unreachable(self._address, message)
+            return BusyError(refused) if self._is_live() else unreachable(self._address, message)
         if status == "DEADLINE_EXCEEDED":
             return unreachable(self._address, f"no answer within {self._timeout:g} s")
         if status == "UNIMPLEMENTED":

@@ -14,7 +14,17 @@ from tritonclient.utils import InferenceServerException
 
 from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
-from services.client.protocol import CONNECT_SECONDS, SERVER_LOG_HINT, Answer, BusyError, Question, RefusedError, answer_to, tensors_of
+from services.client.protocol import (
+    CONNECT_SECONDS,
+    SERVER_LOG_HINT,
+    Answer,
+    BusyError,
+    Question,
+    RefusedError,
+    answer_to,
+    is_passing,
+    tensors_of,
+)
 from services.core.errors import ServerError
 
 _GATEWAY = ("502", "503", "504")
@@ -100,6 +110,6 @@ class HttpTransport:
                 return unreachable(self._address, f"a gateway says HTTP {status}")
             return not_triton(self._address, f"it answers HTTP {status}, but not in Triton's format")
         refused = f"{self.where} refuses (HTTP {status}): {message}"
-        if status == "503":
+        if status == "503" or is_passing(message):
             return BusyError(refused)
         return RefusedError(refused, message) if status == "400" else ServerError(refused, hint=SERVER_LOG_HINT)

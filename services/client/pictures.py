@@ -97,6 +97,8 @@ def file_of(content: Content) -> bytes:
     else:
         name = os.fspath(content)
         data = download(name) if is_address(name) else _read(name)
+    if not data:
+        raise ImageError("found an empty file, expected a picture")
     if len(data) > MAX_FILE_BYTES:
         raise ImageError(f"found more than {MAX_FILE_BYTES >> 20} MiB, expected a picture file of at most that")
     return data

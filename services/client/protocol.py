@@ -12,6 +12,8 @@ CONNECT_SECONDS = 5.0
 SERVER_LOG_HINT = "the server's log says more"
 _BUSY = ("exceeds maximum queue size", "timeout expired")
 """What Triton's dynamic batcher says when it refuses a request because of load (core, scheduler_utils.cc)."""
+_ENDED = ("is not healthy", "is unhealthy")
+"""What it says of the process of a Python model that has died: another is started (python_backend, python_be.cc)."""
 
 
 class UnreachableError(ServerError):
@@ -105,6 +107,6 @@ def answer_to(question: Question, output: Callable[[str], Any], model_version: s
     return Answer(int(version), output(question.output_name))
 
 
-def is_overload(message: str) -> bool:
-    """Whether a server's message means that it has too much to do at the moment."""
-    return any(text in message.lower() for text in _BUSY)
+def is_passing(message: str) -> bool:
+    """Whether a server's message means that it cannot answer at the moment, but may soon."""
+    return any(text in message.lower() for text in (*_BUSY, *_ENDED))

@@ -1,6 +1,7 @@
 """Threads with a connection each, and their answers in the order of the questions."""
 
 import asyncio
+import atexit
 import contextlib
 import queue
 import threading
@@ -13,6 +14,9 @@ from typing import Any, Generic, TypeVar
 
 Connection = TypeVar("Connection")
 Outcome = TypeVar("Outcome")
+
+LEAVE_SECONDS = 3.0
+"""How long threads are waited for where nobody wants their answers any more."""
 
 Job = Callable[[Connection], Outcome]
 
@@ -36,6 +40,8 @@ class Workers(Generic[Connection]):
         self._idle = 0
         self._lock = threading.Lock()
         self._closed = False
+        # A process that ends while a thread is inside of the libraries may crash.
+        atexit.register(self.close, LEAVE_SECONDS)
 
     def submit(self, job: Job[Connection, Outcome]) -> Future[Outcome]:
         """Have a job done.
@@ -88,6 +94,7 @@ class Workers(Generic[Connection]):
         Args:
             seconds: how long to wait for them; until they have ended where None.
         """
+        atexit.unregister(self.close)
         deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
             self._closed = True

@@ -115,6 +115,7 @@ def test_pixels_stay_as_they_are(array):
         (PIXELS[:0], "shape [0, 5, 3]"),
         (unreadable, "out of reach"),
         ("", "empty name"),
+        (b"", "empty file"),
         ("missing.png", "No such file"),
         ("x\0y.png", "null byte"),
         (Image.new("F", (4, 4)), "floating-point"),

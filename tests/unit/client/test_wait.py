@@ -8,7 +8,7 @@ import types
 import pytest
 
 from services.client import wait
-from services.client.protocol import AbsentError, BusyError, NotTritonError, RefusedError, UnreachableError, is_overload
+from services.client.protocol import AbsentError, BusyError, NotTritonError, RefusedError, UnreachableError, is_passing
 from services.client.wait import NotReadyError, patiently, wait_until_ready
 from services.core.errors import ServerError, SettingsError
 from tests.unit.client.servers import web_server
@@ -19,11 +19,12 @@ from tests.unit.client.servers import web_server
     [
         ("[request id: <id_unknown>] Exceeds maximum queue size", True),
         ("Request timeout expired", True),
+        ("Stub process 'tiny_image_0_0' is not healthy.", True),
         ("inference request batch-size must be <= 4 for 'tiny'", False),
     ],
 )
-def test_overload_is_told_from_other_refusals(message, expected):
-    assert is_overload(message) is expected
+def test_what_passes_is_told_from_other_refusals(message, expected):
+    assert is_passing(message) is expected
 
 
 def answers(*outcomes):

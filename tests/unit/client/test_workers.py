@@ -219,3 +219,16 @@ def test_a_cancelled_task_gives_up_its_jobs(workers):
     release.set()
     workers.close()
     assert ran == []
+
+
+def test_a_process_that_ends_waits_for_the_jobs_that_have_begun(run_python):
+    done = run_python(
+        "import contextlib, threading, time\n"
+        "from services.client.workers import Workers\n"
+        "begun = threading.Event()\n"
+        "workers = Workers(1, contextlib.nullcontext)\n"
+        "workers.submit(lambda _: (begun.set(), time.sleep(0.3), print('done')))\n"
+        "workers.submit(lambda _: print('never'))\n"
+        "begun.wait(20)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
