@@ -13,11 +13,11 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.bench import compare, library, page
-from benchmarks.bench.arguments import NONE, Arguments, parse
+from benchmarks.bench.arguments import NONE, ROOT, Arguments, parse
 from benchmarks.bench.engine import Engine
 from benchmarks.bench.measure import Measuring
 from benchmarks.bench.open_loop import generators
-from benchmarks.bench.served import Served, process_in_docker, served
+from benchmarks.bench.served import Addresses, Served, process_in_docker, served
 from benchmarks.load import Clients
 from benchmarks.published import Published
 from services.core import log as logs
@@ -31,7 +31,6 @@ from services.local.stack import DEFAULT_MODEL, Folders, Stack
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[2]
 _REGRESSION = 1
 
 
@@ -39,51 +38,55 @@ def main() -> int:
     """Measure, report, compare; the exit code."""
     asked = parse(sys.argv[1:])
     stack = _stack()
-    name = asked.model or stack.name
-    published = Published.read(ROOT / stack.folders.repository / name)
+    published = Published.read(ROOT / stack.folders.repository / (asked.model or stack.name))
     record = BuildRecord.load(published.version / RECORD)
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    host = {**machine.describe(), "gpu": machine.gpus()}
-    earlier = compare.read(Path(asked.against)) if asked.against not in ("", NONE) else None
-    ports = {protocol: stack.settings[key] for protocol, key in (("http", "HTTP_PORT"), ("grpc", "GRPC_PORT"))}
-    addresses = asked.url or f"127.0.0.1:{ports['http']}", asked.grpc_url or f"127.0.0.1:{ports['grpc']}"
-    process = None if asked.url else _server_process(stack)
-    with served(published, record, *addresses, process) as server, tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+    given = compare.read(Path(asked.against)) if asked.against not in ("", NONE) else None
+    begun = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": {**machine.describe(), "gpu": machine.gpus()}}
+    addresses = Addresses(
+        asked.url or f"127.0.0.1:{stack.settings['HTTP_PORT']}",
+        asked.grpc_url or f"127.0.0.1:{stack.settings['GRPC_PORT']}",
+        must_answer=bool(asked.url),
+    )
+    with served(published, record, addresses, None if asked.url else _server_process(stack)) as server:
         head = {
             "format": compare.FORMAT,
-            "started": started,
             "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
             "model": published.config.name,
-            "machine": host,
+            **begun,
             "versions": {**machine.versions(), "server": server.triton},
             "served": _described(published, record, server),
             "settings": asked.plan.json(),
             "built": record.speed.model_dump(mode="json") if record.speed else None,
         }
-        earlier_file = Path(asked.against) if earlier else None
-        if not asked.against and (earlier_file := compare.newest(asked.output, head)):
-            earlier = compare.read(earlier_file)
-        known = library.photographs(asked.pictures, published, "http", server.http)
-        report = Report(asked.output, head, earlier, earlier_file)
-        seconds = asked.plan.whole_seconds(1 + server.takes_files, engine=True)
-        log.info("%s version %s at %s; this takes about %.0f s", name, published.version.name, server.http, seconds)
-        with Clients(max(*asked.plan.clients, generators())) as clients:
-            measuring = Measuring(published, server, Engine(published, record, Path(scratch)), known, asked.plan, clients, Path(scratch))
-            try:
-                for _ in measuring.rounds():
-                    report.write(measuring, stopped="it still ran")
-                report.write(measuring)
-            except (KeyboardInterrupt, SystemExit, StackError) as error:
-                why = str(error) if isinstance(error, StackError) else "interrupted"
-                report.write(measuring, stopped=why)
-                log.warning("report, incomplete: %s", report.file or "nothing was measured yet")
-                raise
-    _print(report, asked)
-    log.info("report: %s", report.file)
+        file = Path(asked.against) if given else compare.newest(asked.output, head) if not asked.against else None
+        report = Report(asked.output, head, compare.read(file) if file else None, file)
+        _measure(published, record, server, asked, report)
+    sys.stdout.write(json.dumps(report.content, indent=2) + "\n" if asked.json else page.markdown(report.content))
+    log.info("report: %s", report.shown)
     worse = report.regressions()
     if worse:
-        log.warning("figures that are worse than in %s: %d", earlier_file, worse)
+        log.warning("figures that are worse than in %s: %d", file, worse)
     return _REGRESSION if worse and asked.fail_on_regression else 0
+
+
+def _measure(published: Published, record: BuildRecord, server: Served, asked: Arguments, report: "Report") -> None:
+    """Fill the report; whatever ends it early, the report says so."""
+    known = library.photographs(asked.pictures, published, "http", server.http)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Clients(max(*asked.plan.clients, generators())) as clients:
+        scratch = Path(folder)
+        engine = Engine(published, record, scratch)
+        measuring = Measuring(published, server, engine, known, asked.plan, clients, scratch)
+        seconds = asked.plan.whole_seconds(1 + server.takes_files, engine=bool(engine.source))
+        where = f"{published.config.name} version {published.version.name} at {server.http}"
+        log.info("%s, %s; this takes about %.0f s", where, "a server of its own" if server.own else "the stack that runs", seconds)
+        try:
+            for _ in measuring.rounds():
+                report.write(measuring, stopped="it still ran")
+            report.write(measuring)
+        except (KeyboardInterrupt, SystemExit, StackError) as error:
+            report.write(measuring, stopped=str(error) if isinstance(error, StackError) else "interrupted")
+            log.warning("report, incomplete: %s", report.shown)
+            raise
 
 
 def _stack() -> Stack:
@@ -153,7 +156,7 @@ class Report:
             return
         if self._earlier:
             found["against"] = {
-                "report": os.path.relpath(self._earlier_file or "", ROOT),
+                "report": str(self._earlier_file),
                 "started": self._earlier["started"],
                 "circumstances": compare.other_circumstances(self._earlier, found),
                 "differences": [one.json() for one in compare.differences(self._earlier, found)],
@@ -163,14 +166,15 @@ class Report:
         write_atomically(self.file.with_name("report.md"), page.markdown(found))
         write_atomically(self.file, page.page(found))
 
+    @property
+    def shown(self) -> str:
+        """Where it is, for people."""
+        return os.path.relpath(self.file) if self.file else "nothing was measured yet"
+
     def regressions(self) -> int:
         """How many figures are worse than in the earlier report."""
         differences = self.content.get("against", {}).get("differences", [])
         return sum(one["verdict"] == "worse" for one in differences)
-
-
-def _print(report: Report, asked: Arguments) -> None:
-    sys.stdout.write(json.dumps(report.content, indent=2) + "\n" if asked.json else page.markdown(report.content))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ _DESCRIPTION = """Measures a published model on this machine, and writes one rep
 It asks the server at HTTP_PORT and GRPC_PORT where one answers, else one of its own. All in all some 10 minutes; --quick: under two.
 Ctrl-C ends it early, and what was measured by then is reported. The report as text goes to stdout, progress to stderr."""
 NONE = "none"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def parse(words: Sequence[str]) -> Arguments:
     add("--model", default="", metavar="NAME", help="served name of a published model (that of MODEL and MODEL_NAME)")
     add("--url", default="", metavar="HOST:PORT", help="HTTP address of the server (127.0.0.1:HTTP_PORT)")
     add("--grpc-url", default="", metavar="HOST:PORT", help="its gRPC address (127.0.0.1:GRPC_PORT)")
-    add("--pictures", type=Path, default=Path("samples"), metavar="FOLDER", help="photographs to ask about (%(default)s)")
-    add("--output", type=Path, default=Path("reports"), metavar="FOLDER", help="where reports go, a folder each (%(default)s)")
+    add("--pictures", type=Path, default=ROOT / "samples", metavar="FOLDER", help="photographs to ask about (samples)")
+    add("--output", type=Path, default=ROOT / "reports", metavar="FOLDER", help="where reports go, a folder each (reports)")
     add("--rounds", metavar="N", help=f"over all cells ({FULL.rounds}; quick: {QUICK.rounds})")
     add("--seconds", metavar="S", help=f"of an open loop, others take half of it ({FULL.seconds:g}; quick: {QUICK.seconds:g})")
     add("--clients", metavar="N,N", help=f"of the closed loop ({_commas(FULL.clients)}; quick: {_commas(QUICK.clients)})")

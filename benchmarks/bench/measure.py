@@ -23,7 +23,7 @@ from benchmarks.bench.rates import rates
 from benchmarks.bench.served import Served
 from benchmarks.load import Clients, Load
 from benchmarks.published import Published, Question
-from services.core.errors import ToolError
+from services.core.errors import ContractError, ToolError
 from services.core.names import image_name
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class Measuring:
                 self._cells.perf_analyzer[PIXELS, protocol, number] = perf_analyzer.measure(
                     program, self._served.model, protocol, self._served.address(protocol), number, self._plan.seconds, self._scratch
                 )
-            except ToolError as error:
+            except (ToolError, ContractError) as error:
                 self._notes.append(str(error))
                 return
 

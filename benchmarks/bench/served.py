@@ -22,6 +22,8 @@ from services.core.record import BuildRecord
 
 _TIMEOUT_SECONDS = 10
 _PROGRAM = "tritonserver"
+_ROOT = Path(__file__).resolve().parents[2]
+"""Where the Compose files are."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,37 @@ class Served:
         return None if self.process is None else machine.tree_seconds(self.process)
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """Where a server may run; where it ``must_answer``, none is started in its place."""
+
+    http: str
+    grpc: str
+    must_answer: bool = False
+
+
 @contextlib.contextmanager
-def served(published: Published, record: BuildRecord, http_address: str, grpc_address: str, process: int | None) -> Iterator[Served]:
+def served(published: Published, record: BuildRecord, addresses: Addresses, process: int | None) -> Iterator[Served]:
     """The server at these addresses where one answers, else one that runs until the block ends.
+
+    Args:
+        published: the model.
+        record: how its live version was made.
+        addresses: of the stack.
+        process: of the stack's server, where it is known.
 
     Raises:
         ServerError: what answers does not serve the model, or there is no program to serve it with.
         ContractError: another version is served than the live one of the folder, whose answers are known.
     """
-    if _get(http_address, "/v2") is not None:
-        yield _found(published, http_address, grpc_address, process, own=False)
+    if _get(addresses.http, "/v2") is not None:
+        yield _found(published, addresses.http, addresses.grpc, process, own=False)
         return
     hint = f"start the stack: {command('exporter')}"
+    if addresses.must_answer:
+        raise ServerError(f"no server answers at {addresses.http}", hint="see --url, which is the address for HTTP")
     if record.compiler.name != "onnxruntime":
-        raise ServerError(f"no server answers at {http_address}, and a TensorRT engine needs that of the stack", hint=hint)
+        raise ServerError(f"no server answers at {addresses.http}, and a TensorRT engine needs that of the stack", hint=hint)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch, contextlib.ExitStack() as stack:
         repository = Path(scratch) / "repository"
         names = [published.folder.name, image_name(published.folder.name)]
@@ -76,7 +95,7 @@ def served(published: Published, record: BuildRecord, http_address: str, grpc_ad
         try:
             server = stack.enter_context(serve(repository, present[-1]))
         except ToolError as error:
-            raise ServerError(f"no server answers at {http_address}, and none can be started: {error}", hint=hint) from None
+            raise ServerError(f"no server answers at {addresses.http}, and none can be started: {error}", hint=hint) from None
         yield _found(published, server.http, server.grpc, server.process.pid, own=True)
 
 
@@ -119,7 +138,8 @@ def _get(address: str, path: str) -> dict[str, Any] | None:
 def _demand(address: str, path: str) -> dict[str, Any]:
     found = _get(address, path)
     if found is None:
-        raise ServerError(f"{address} has no {path}, expected the model of {command('builder', 'list')}", hint="see what it serves")
+        hint = f"serve it: {command('exporter')}; or stop that server, and one is started here"
+        raise ServerError(f"the server at {address} does not answer {path}, expected the published model", hint=hint)
     return found
 
 
@@ -133,4 +153,4 @@ def process_in_docker() -> int | None:
 
 
 def _docker(*words: str) -> str:
-    return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    return subprocess.run(["docker", *words], cwd=_ROOT, capture_output=True, text=True, timeout=20, check=True).stdout.strip()

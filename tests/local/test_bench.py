@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from benchmarks.bench.compare import FORMAT
 from services.local.stack import Stack as LocalStack
 from tests.local.stack import ROOT, SAMPLES, Stack
 from tests.local.test_tensorrt_simulated import backends, gpu  # noqa: F401 - fixtures
+from tests.ports import free_ports
 
 FILES = {"index.html", "report.md", "report.json"}
 SHORT = ("--seconds=0.2", "--batches=1", "--rates=1")
@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_what_was_measured_and_it_is_compared(reports: Path, lite0:
     report = json.loads((folder / "report.json").read_text())
     assert (report["complete"], report["stopped"]) == (False, "interrupted")
     assert "Incomplete: interrupted" in (folder / "index.html").read_text()
-    assert report["against"]["report"] == os.path.relpath(before[-1] / "report.json", ROOT)
+    assert report["against"]["report"] == str(before[-1] / "report.json")
     assert {one["section"] for one in report["against"]["differences"]} >= {"closed", "engine", "library"}
 
 
@@ -149,6 +149,11 @@ def test_a_tensorrt_engine_is_timed_by_trtexec_and_by_its_builder(gpu: Stack, tm
     assert report["machine"]["gpu"].startswith("NVIDIA L4")
     assert report["closed"][0]["images_per_second"]["median"] > 0
     assert "The builder measured" in (folder / "report.md").read_text()
+
+
+def test_a_server_that_is_named_must_answer(lite0: Stack) -> None:
+    done = bench(lite0, "--url", f"127.0.0.1:{free_ports(1)[0]}", code=8)
+    assert "no server answers" in done.stderr
 
 
 def test_a_model_that_is_not_published_is_named(lite0: Stack, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from services.core.errors import SettingsError
 
 def test_without_a_word_everything_is_measured():
     assert parse([]).plan == FULL
+    assert parse([]).output.is_absolute()
+    assert any(parse([]).pictures.iterdir())
     assert parse(["--quick"]).plan == QUICK
 
 
