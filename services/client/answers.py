@@ -9,6 +9,7 @@ from services.client.protocol import Answer
 from services.client.report import Result
 from services.client.served import BadPictureError, ServedModel, classes_of
 from services.core.errors import ImageError
+from services.images.decode import begins_like_a_picture, no_picture
 from services.images.preprocess import InputArray, input_from_file
 
 REQUEST_BYTES = 16 << 20
@@ -36,6 +37,8 @@ def answers(model: ServedModel, pictures: Sequence[Named], top: int, *, max_pixe
     for place, (_, content) in enumerate(pictures):
         try:
             data = file_of(content)
+            if not begins_like_a_picture(data):
+                raise no_picture(data, "picture")  # no need to send it
             if not (model.takes_files and is_file(content)):
                 tensors[place] = input_from_file(data, model.card.preprocessing, max_pixels=max_pixels)
                 continue

@@ -121,7 +121,7 @@ def decode_scaled(
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: found {describe(data)}, {_EXPECTED}") from None
+        raise no_picture(data, name) from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
         raise ImageError(f"{name}: found a damaged or unusual picture ({error}), {_EXPECTED}") from error
 
@@ -131,6 +131,11 @@ def begins_like_a_picture(data: bytes) -> bool:
     Image.init()
     start = data[:16].ljust(16, b"\0")
     return any(accept and accept(start) for _, accept in map(Image.OPEN.__getitem__, _formats()))
+
+
+def no_picture(data: bytes, name: str) -> ImageError:
+    """The error for content that is of no format that ``decode`` knows."""
+    return ImageError(f"{name}: found {describe(data)}, {_EXPECTED}")
 
 
 def in_words(size: int) -> str:

@@ -1,4 +1,4 @@
-"""A transport that knows what the first byte of a file, or the first pixel, says, and may fail."""
+"""A transport that knows what the last byte of a file, or the first pixel, says, and may fail."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from services.client.protocol import Answer, Question, RefusedError
 
 
 class Knowing:
-    """Its answer about a picture is the class of its first value; ``before`` is called with every question."""
+    """Its answer about a picture is the class of that value; ``before`` is called with every question."""
 
     where = "http://here"
 
@@ -28,11 +28,11 @@ class Knowing:
             self.before(question)
             if question.input_type == "BYTES":
                 files = list(question.batch[:, 0])
-                bad = [place for place, file in enumerate(files, 1) if file.startswith(b"bad")]
+                bad = [place for place, file in enumerate(files, 1) if file.endswith(b"bad")]
                 if bad:
                     said = f"picture {bad[0]} of {len(files)}: picture: found nonsense"
                     raise RefusedError(f"refuses: {said}", said)
-                classes = [file[0] for file in files]
+                classes = [file[-1] for file in files]
             else:
                 classes = [int(row.flat[0]) for row in question.batch]
             return Answer(3, np.array([[f"0.9:{index}:cat".encode()] for index in classes], np.object_))

@@ -13,11 +13,12 @@ from services.client.protocol import RefusedError
 from services.client.served import ServedModel
 from tests.unit.client.fakes import Knowing
 
-BAD, REASON = b"bad", "found nonsense"
+JPEG = b"\xff\xd8\xff"
+BAD, REASON = JPEG + b"bad", "found nonsense"
 
 
 def file(number: int, size: int = 4) -> bytes:
-    return bytes([number]) * size
+    return JPEG + bytes([number]) * (size - len(JPEG))
 
 
 def pixels(number: int) -> np.ndarray:
@@ -92,9 +93,9 @@ def test_nothing_is_asked_where_nothing_can_be_read(ask):
 
 def test_a_request_is_not_too_long(ask, monkeypatch):
     monkeypatch.setattr(module, "REQUEST_BYTES", 100)
-    found, questions = ask(file(1, 60), file(2, 60), file(3, 30), file(4, 200), file(5, 1), BAD)
+    found, questions = ask(file(1, 60), file(2, 60), file(3, 30), file(4, 200), file(5, 4), BAD)
     assert found == [1, 2, 3, 4, 5, REASON]
-    assert {tuple(len(row[0]) for row in question.batch) for question in questions} == {(60,), (60, 30), (200,), (1, 3), (1,)}
+    assert {tuple(len(row[0]) for row in question.batch) for question in questions} == {(60,), (60, 30), (200,), (4, 6), (4,)}
 
 
 @pytest.mark.parametrize("said", ["unexpected shape for input", "picture 9 of 2: no such place", "picture 0 of 2: nor this"])
@@ -104,3 +105,9 @@ def test_another_refusal_is_no_picture_s(ask, said):
 
     with pytest.raises(RefusedError, match="refuses"):
         ask(file(1), file(2), before=refuse)
+
+
+def test_what_is_no_picture_is_not_even_sent(ask):
+    found, questions = ask(b"words", file(1))
+    assert found == ["found a text file, expected a JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF or JPEG 2000 picture", 1]
+    assert [len(question.batch) for question in questions] == [1]
