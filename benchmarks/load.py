@@ -268,11 +268,12 @@ class ClosedLoop:
     question: Checked
     seconds: float = math.inf
     requests: float = math.inf
+    warm_up: int = WARM_UP
 
     def ready(self) -> Measurement:
         """See ``Task``."""
         client = connect(self.protocol, self.address, self.question)
-        closed_loop(client, self.question, requests=WARM_UP)
+        closed_loop(client, self.question, requests=self.warm_up)
         return _Asking(self, client)
 
 
@@ -342,6 +343,7 @@ class Clients:
         *,
         seconds: float = math.inf,
         requests: float = math.inf,
+        warm_up: int = WARM_UP,
         at_start: Callable[[], None] = lambda: None,
     ) -> Load:
         """Run one client for each question, all at once: for ``seconds``, or until together they have asked ``requests`` times.
@@ -352,7 +354,7 @@ class Clients:
             ToolError: a client process ended.
         """
         seen = self.together(
-            [ClosedLoop(protocol, address, question, seconds, requests / len(questions)) for question in questions], at_start
+            [ClosedLoop(protocol, address, question, seconds, requests / len(questions), warm_up) for question in questions], at_start
         )
         times = np.sort(np.concatenate([one.result for one in seen]))
         return Load(times, max(one.end for one in seen) - min(one.start for one in seen), sum(one.cpu_seconds for one in seen))

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.load import Clients
 from benchmarks.peers.builds import AUTO, TUTORIAL, build
-from benchmarks.peers.contest import Contest, Entrant, Seen, measure, ours, peer_server, quiet, right_labels, score, tutorial
+from benchmarks.peers.contest import Contest, Entrant, Seen, measure, ours, peer_server, right_labels, score, tutorial
 from benchmarks.peers.entrants import ABSENT, PEERS, Peer, Setting
 from benchmarks.peers.environments import environment, installed
 from benchmarks.peers.process import adopt_orphans
@@ -84,7 +84,7 @@ class Run:
         for number in range(1, self._options.rounds + 1):
             for mode, contest in self._contests.items():
                 log.info("round %d of %d, %s", number, self._options.rounds, mode)
-                contest.round(number, clients, self._options.seconds, self._options.patience)
+                contest.round(number, clients, self._options.seconds, self._options.tries)
             yield
 
     def report(self) -> dict[str, Any]:
@@ -123,10 +123,9 @@ class Run:
         for setting in peer.settings(machine.cores()):
             log.info("%s tries %s", peer.title, setting)
             seen = Seen()
-            quiet(self._options.patience)
             try:
                 entrant = self._entrant(peer, setting, next(iter(pictures.values()))[0])
-                measure(entrant, seen, pictures, self._options.clients, clients, _TRIAL_SECONDS)
+                measure(entrant, seen, pictures, self._options.clients, clients, _TRIAL_SECONDS, self._options.tries)
                 found[setting] = score(seen)
             except (ServerError, AccuracyError) as error:
                 log.warning("%s with %s: %s", peer.title, setting, error)
@@ -152,7 +151,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clients", default="1,8", metavar="N,N", help="numbers of clients (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement (%(default)s)")
-    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="wait so long for a quiet machine (%(default)s)")
+    parser.add_argument("--tries", type=int, default=5, help="of a measurement that something else disturbs (%(default)s)")
     parser.add_argument("--scratch", type=Path, default=Path(".stack/peers"), metavar="FOLDER", help="(%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="also write a bar chart there, as SVG")

@@ -31,7 +31,7 @@ def table(report: dict[str, Any]) -> str:
     for comparison in report["comparisons"]:
         lines += ["", f"### {comparison['title']}"]
         busy = sorted(comparison["others"])
-        lines += ["", f"Something else kept {median(busy):.1f} cores busy, {busy[0]:.1f} to {busy[-1]:.1f} before a server was started."]
+        lines += ["", f"Something else had {median(busy):.2f} cores meanwhile, {busy[0]:.2f} to {busy[-1]:.2f} in one measurement."]
         for size, limit in comparison["limits"].items():
             lines += ["", *_one_size(comparison["rows"], size, report["clients"]), _limit(limit, len(report["clients"]))]
         lines += ["", *(f"- Out: {title}: {reason}" for title, reason in comparison["failed"].items())]
