@@ -1,0 +1,204 @@
+"""The search: which settings, and how many clients, give the most pictures a second within a latency.
+
+It measures by a function that it is given, and knows nothing of servers. Machines are noisy: a setting is judged only by pairs of
+measurements that were taken one right after the other, and taken only where the gain is more than the pairs differ among themselves.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from benchmarks.load import Load
+from benchmarks.tuning.choice import Choice, Ladders
+from services.core.errors import ServerError
+
+Measure = Callable[[Choice, int], Load]
+"""Measures a choice with a number of clients for about a second."""
+
+ROUNDS = 4
+PROOF_ROUNDS = 8
+LEAST_GAIN = 0.02
+_GROWTH = 1.03
+_AS_GOOD = 0.98
+_HOPELESS = 0.85
+_FEWER = 0.8
+
+
+class UnfitError(ServerError):
+    """The server goes on, but does not serve a choice."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A choice under a number of clients that each ask one picture at a time; ``p99`` in seconds."""
+
+    choice: Choice
+    clients: int
+    rate: float
+    p99: float
+
+    def within(self, bound: float) -> bool:
+        """Whether the latency is what was asked for."""
+        return self.p99 <= bound
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two points measured alternately; ``ratios`` are those of pictures a second, or of the latencies where one is out of bounds."""
+
+    before: Point
+    after: Point
+    ratios: tuple[float, ...]
+    by_latency: bool
+
+    @property
+    def gain(self) -> float:
+        """How much better the second is: 0.1 for a tenth."""
+        return median(self.ratios) - 1
+
+    @property
+    def spread(self) -> float:
+        """Half the range of the ratios; of six and more the extreme ones do not count, for a machine has its hiccups."""
+        inner = sorted(self.ratios)[1:-1] if len(self.ratios) >= 6 else self.ratios
+        return (max(inner) - min(inner)) / 2
+
+    def won(self, bound: float) -> bool:
+        """Whether the second is better beyond doubt, and not by leaving the bound."""
+        return (self.after.within(bound) or not self.before.within(bound)) and self.gain > max(self.spread, LEAST_GAIN)
+
+    def __str__(self) -> str:
+        what = "p99" if self.by_latency else "pictures/s"
+        times = f"x{1 + self.gain:.2f} ±{self.spread:.2f} ({what})"
+        return f"{self.before.rate:.0f} -> {self.after.rate:.0f} pictures/s, p99 {self.after.p99 * 1e3:.0f} ms, {times}"
+
+
+class Search:
+    """Coordinate descent from what is published.
+
+    Args:
+        measure: see ``Measure``; where it raises UnfitError, the server did not take the choice.
+        ladders: which settings and values.
+        most_clients: never more than these.
+        left: seconds until the search has to end.
+        say: told what was tried, and what came of it.
+    """
+
+    def __init__(
+        self, measure: Measure, ladders: Ladders, most_clients: int, left: Callable[[], float], say: Callable[[str], object]
+    ) -> None:
+        self._measure, self._ladders, self._most, self._left, self._say = measure, ladders, most_clients, left, say
+        self._bound = ladders.bound
+        self.tried: dict[Choice, str] = {}
+        self.finished = True
+
+    def run(self, published: Choice) -> Point:
+        """The best that was found; ``published`` itself where nothing was better."""
+        best = self.settle(published)
+        self.tried[published] = "published"
+        improved = True
+        while improved and self.finished:
+            improved = False
+            for name, step in itertools.product(self._ladders.names(), (1, -1)):
+                while (better := self._step(best, name, step)) is not None:
+                    best, improved = better, True
+        return best
+
+    def _step(self, best: Point, name: str, step: int) -> Point | None:
+        """The point one step along a setting, where it is better; None where it is not, is known, or there is no time."""
+        values = self._ladders.values(name, best.choice)
+        place = values.index(getattr(best.choice, name)) + step
+        if not 0 <= place < len(values):
+            return None
+        choice = best.choice.with_(name, values[place])
+        if choice in self.tried:
+            return None
+        if self._left() <= 0:
+            self.finished = False
+            return None
+        found, better = self._try(best, choice)
+        self.tried[choice] = found
+        self._say(f"{choice.against(best.choice)}: {found}{': taken' if better else ''}")
+        return better
+
+    def _try(self, best: Point, choice: Choice) -> tuple[str, Point | None]:
+        try:
+            point = self.settle(choice, best.clients)
+        except UnfitError as error:
+            return f"the server does not take it: {error}", None
+        if best.within(self._bound) and (not point.within(self._bound) or point.rate < _HOPELESS * best.rate):
+            return f"{point.rate:.0f} pictures/s against {best.rate:.0f}, p99 {point.p99 * 1e3:.0f} ms", None
+        duel = self.duel(best, point, ROUNDS)
+        return str(duel), duel.after if duel.won(self._bound) else None
+
+    def settle(self, choice: Choice, start: int = 1) -> Point:
+        """The number of clients with the most pictures a second within the bound; one client where none is.
+
+        Doubled from ``start`` while the latency allows it and it gives more, halved where it does not; then in between. Of numbers that
+        are as good the smallest is taken.
+        """
+        seen: dict[int, Point] = {}
+
+        def good(clients: int) -> bool:
+            if clients not in seen:
+                seen[clients] = point_of(choice, clients, [self._measure(choice, clients)])
+            return seen[clients].within(self._bound)
+
+        clients, bad = min(start, self._most), 0
+        while not good(clients) and clients > 1:
+            clients, bad = clients // 2, clients
+        while not bad and clients < self._most and good(clients):
+            more = min(2 * clients, self._most)
+            if not good(more):
+                bad = more
+            elif seen[more].rate < _GROWTH * seen[clients].rate:
+                break
+            else:
+                clients = more
+        while good(clients) and bad - clients > max(1, clients // 4):
+            middle = (clients + bad) // 2
+            clients, bad = (middle, bad) if good(middle) else (clients, middle)
+        within = [point for point in seen.values() if point.within(self._bound)]
+        if not within:
+            return seen[1]
+        most = max(point.rate for point in within)
+        return min((point for point in within if point.rate >= _AS_GOOD * most), key=lambda point: point.clients)
+
+    def duel(self, before: Point, after: Point, rounds: int) -> Duel:
+        """Measure two points alternately; one that turns out to be beyond the bound is measured again with fewer clients, once."""
+        found = self._rounds(before, after, rounds)
+        points = [self._fewer(point) for point in (found.before, found.after)]
+        if points == [found.before, found.after]:
+            return found
+        return self._rounds(*points, rounds)
+
+    def _fewer(self, point: Point) -> Point:
+        if point.within(self._bound) or point.clients == 1:
+            return point
+        return Point(point.choice, max(1, int(point.clients * _FEWER)), point.rate, point.p99)
+
+    def _rounds(self, before: Point, after: Point, rounds: int) -> Duel:
+        loads: dict[int, list[Load]] = {0: [], 1: []}
+        sides = (before, after)
+        for number in range(rounds):
+            for side in (0, 1) if number % 2 == 0 else (1, 0):
+                loads[side].append(self._measure(sides[side].choice, sides[side].clients))
+            if number == 1 and rounds == ROUNDS and _lost(loads[0], loads[1]):
+                break
+        first, second = (point_of(point.choice, point.clients, loads[side]) for side, point in enumerate(sides))
+        by_latency = not (first.within(self._bound) and second.within(self._bound))
+        pairs = zip(loads[0], loads[1], strict=True)
+        ratios = (one.percentile(99) / other.percentile(99) if by_latency else other.rate / one.rate for one, other in pairs)
+        return Duel(first, second, tuple(ratios), by_latency)
+
+
+def _lost(before: Sequence[Load], after: Sequence[Load]) -> bool:
+    return all(other.rate < one.rate and other.percentile(99) > one.percentile(99) for one, other in zip(before, after, strict=True))
+
+
+def point_of(choice: Choice, clients: int, loads: Sequence[Load]) -> Point:
+    """Median of the rates; the percentile is that of all requests together."""
+    p99 = float(np.percentile(np.concatenate([load.times for load in loads]), 99))
+    return Point(choice, clients, median(load.rate for load in loads), p99)
