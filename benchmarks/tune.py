@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,9 @@ class Result:
     version: int | None = None
 
     @property
-    def better(self) -> bool:
-        """Whether the gain is proven."""
-        return self.proof is not None and self.proof.won(self.bound)
+    def gained(self) -> Choice | None:
+        """The settings whose gain is proven."""
+        return self.proof.after.choice if self.proof and self.proof.won(self.bound) else None
 
     def report(self) -> dict[str, Any]:
         """Everything, for JSON; times in milliseconds."""
@@ -121,7 +121,7 @@ class Result:
             "ratio": round(1 + self.proof.gain, 3) if self.proof else None,
             "spread": round(self.proof.spread, 3) if self.proof else None,
             "ratio_of": ("p99" if self.proof.by_latency else "rate") if self.proof else None,
-            "better": self.better,
+            "better": self.gained is not None,
             "version": self.version,
             "tried": [{"change": choice.against(self.published), "result": text} for choice, text in self.tried.items()],
             "machine": machine.describe(),
@@ -135,14 +135,14 @@ class Result:
             if row := report[title]:
                 clients = f"{row['clients']} client{'s' * (row['clients'] > 1)}"
                 lines.append(f"  {title:<7} {row['rate']:>7.1f} pictures/s, p99 {row['p99_ms']:.1f} ms, {clients}")
-        best = self.proof.after if self.proof and self.better else self.proof.before if self.proof else self.found
+        best = self.found if not self.proof else self.proof.after if self.gained else self.proof.before
         if not best.within(self.bound):
             lines.append(f"  no setting that was tried keeps within {self.bound * 1e3:g} ms, not even with one client")
         if self.proof:
             lines.append(
                 f"  ratio   {1 + self.proof.gain:.2f} ±{self.proof.spread:.2f} of the {report['ratio_of']}, in {PROOF_ROUNDS} rounds"
             )
-        if not self.better:
+        if not self.gained:
             lines.append("No gain: the settings in force are the best that was found. Nothing was changed.")
         return "\n".join([*lines, ""])
 
@@ -191,22 +191,15 @@ def search(target: Target, bench: Trials, bound: float, most_clients: int, secon
     return Result(target, bound, published, best, proof, searching.tried)
 
 
-def apply(result: Result, builder: Builder, command: str) -> Result:
-    """Write the settings file, and have the builder publish the engine with them.
+def apply(choice: Choice, head: Sequence[str], builder: Builder) -> int:
+    """Write the settings file, and have the builder publish the engine with them; return the version.
 
     Raises:
         ToolError: the builder failed; what was served still is.
     """
-    assert result.proof is not None
-    choice = result.proof.after.choice
-    head = [
-        f"Found by {command}; put into .env, they hold for every start.",
-        *result.text().splitlines(),
-    ]
     write_atomically(FILE, settings_file(choice, head))
     log.info("written: %s", FILE)
-    version = int(builder.run("build", **choice.settings())["version"])
-    return Result(result.target, result.bound, result.published, result.found, result.proof, result.tried, version)
+    return int(builder.run("build", **choice.settings())["version"])
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -273,21 +266,21 @@ def main() -> int:
             raise ContractError(f"{target.image.name} is not ready", hint="scripts/builder build brings it back; or --what pixels")
         bench = stack.enter_context(trials(target, server, pictures))
         result = search(target, bench, bound, options.clients, options.minutes * 60)
-    if result.better and not options.dry_run:
-        result = apply(result, builder, shlex.join(["scripts/tune", *sys.argv[1:]]))
-    _tell(result, options)
+    if result.gained and not options.dry_run:
+        head = ["Found by scripts/tune. Copied into .env, they hold for every start.", *result.text().splitlines()]
+        result = replace(result, version=apply(result.gained, head, builder))
+    _tell(result, as_json=options.json)
     return 0
 
 
-def _tell(result: Result, options: argparse.Namespace) -> None:
-    if options.json:
+def _tell(result: Result, *, as_json: bool) -> None:
+    if as_json:
         sys.stdout.write(json.dumps(result.report()) + "\n")
         return
     sys.stdout.write(result.text())
-    if not result.better:
+    if not result.gained:
         return
-    assert result.proof is not None
-    sys.stdout.write(f"Better: {result.proof.after.choice.against(result.published)}\n")
+    sys.stdout.write(f"Better: {result.gained.against(result.published)}\n")
     if result.version is None:
         sys.stdout.write("Nothing was changed (--dry-run).\n")
     else:

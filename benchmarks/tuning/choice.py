@@ -107,6 +107,7 @@ class Ladders:
     def values(self, name: str, choice: Choice) -> list[Any]:
         """The values of a setting, that of ``choice`` among them."""
         current = getattr(choice, name)
+        found: Iterable[Any]
         if name == "instance_count":
             found = range(1, GPU_INSTANCES + 1) if self.gpu else _powers(self.processors)
         elif name == "image_instances":
@@ -118,8 +119,8 @@ class Ladders:
             found = [sizes for sizes in PREFERRED if max(sizes, default=0) <= self.max_batch and (sizes or not current)]
         else:
             each = max(1, self.processors // (choice.instance_count if name == "cpu_threads" else choice.image_instances))
-            found = [0, *(number for number in _powers(self.processors) if number != each)]
-            return sorted({*found, current}, key=lambda number: number or each)
+            own = [0, *(number for number in _powers(self.processors) if number != each)]
+            return sorted({*own, current}, key=lambda number: number or each)
         return sorted({*found, current})
 
 

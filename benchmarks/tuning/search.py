@@ -23,7 +23,7 @@ PROOF_ROUNDS = 8
 LEAST_GAIN = 0.02
 _GROWTH = 1.03
 _AS_GOOD = 0.98
-_HOPELESS = 0.85
+_HOPELESS = 0.6
 _FEWER = 0.8
 
 
@@ -128,7 +128,7 @@ class Search:
             point = self.settle(choice, best.clients)
         except UnfitError as error:
             return f"the server does not take it: {error}", None
-        if best.within(self._bound) and (not point.within(self._bound) or point.rate < _HOPELESS * best.rate):
+        if point.rate < _HOPELESS * best.rate and point.clients >= best.clients:
             return f"{point.rate:.0f} pictures/s against {best.rate:.0f}, p99 {point.p99 * 1e3:.0f} ms", None
         duel = self.duel(best, point, ROUNDS)
         return str(duel), duel.after if duel.won(self._bound) else None
@@ -169,15 +169,18 @@ class Search:
     def duel(self, before: Point, after: Point, rounds: int) -> Duel:
         """Measure two points alternately; one that turns out to be beyond the bound is measured again with fewer clients, once."""
         found = self._rounds(before, after, rounds)
-        points = [self._fewer(point) for point in (found.before, found.after)]
-        if points == [found.before, found.after]:
-            return found
-        return self._rounds(*points, rounds)
+        fewer = self._fewer(found.before), self._fewer(found.after)
+        return found if fewer == (found.before, found.after) else self._rounds(*fewer, rounds)
 
     def _fewer(self, point: Point) -> Point:
         if point.within(self._bound) or point.clients == 1:
             return point
         return Point(point.choice, max(1, int(point.clients * _FEWER)), point.rate, point.p99)
+
+    def _lost(self, before: Load, after: Load) -> bool:
+        if before.percentile(99) <= self._bound:
+            return after.rate < before.rate or after.percentile(99) > self._bound
+        return after.percentile(99) > before.percentile(99)
 
     def _rounds(self, before: Point, after: Point, rounds: int) -> Duel:
         loads: dict[int, list[Load]] = {0: [], 1: []}
@@ -185,17 +188,13 @@ class Search:
         for number in range(rounds):
             for side in (0, 1) if number % 2 == 0 else (1, 0):
                 loads[side].append(self._measure(sides[side].choice, sides[side].clients))
-            if number == 1 and rounds == ROUNDS and _lost(loads[0], loads[1]):
+            if number == 1 and rounds == ROUNDS and all(self._lost(*pair) for pair in zip(loads[0], loads[1], strict=True)):
                 break
         first, second = (point_of(point.choice, point.clients, loads[side]) for side, point in enumerate(sides))
         by_latency = not (first.within(self._bound) and second.within(self._bound))
         pairs = zip(loads[0], loads[1], strict=True)
         ratios = (one.percentile(99) / other.percentile(99) if by_latency else other.rate / one.rate for one, other in pairs)
         return Duel(first, second, tuple(ratios), by_latency)
-
-
-def _lost(before: Sequence[Load], after: Sequence[Load]) -> bool:
-    return all(other.rate < one.rate and other.percentile(99) > one.percentile(99) for one, other in zip(before, after, strict=True))
 
 
 def point_of(choice: Choice, clients: int, loads: Sequence[Load]) -> Point:
