@@ -31,7 +31,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks import machine
 from benchmarks.load import PROTOCOLS
-from benchmarks.tuning.choice import Choice, Ladders, seconds_of, settings_file
+from benchmarks.tuning.choice import NAMES, Choice, Ladders, seconds_of, settings_file
 from benchmarks.tuning.search import PROOF_ROUNDS, Duel, Point, Search
 from benchmarks.tuning.trials import Target, Trials, trials
 from services.builder.repository import ModelFolder
@@ -52,6 +52,8 @@ FILE = Path("tuned.env")
 _LOCK_SECONDS = 5.0
 _PROOF_SECONDS = 30.0
 _BUSY = 0.3
+_MEASUREMENTS = 60
+"""So many at least should fit into the time."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,8 @@ class Progress:
         log.info("%s   (%d s of the search left)", what, max(0, self.left()))
 
 
-def search(target: Target, bench: Trials, bound: float, most_clients: int, seconds: float) -> Result:
-    """Search for so many seconds, then prove what was found."""
+def search(target: Target, bench: Trials, bound: float, options: argparse.Namespace) -> Result:
+    """Search, then prove what was found."""
     published = Choice.of(target.published.config, target.image)
     config = target.published.config
     ladders = Ladders(
@@ -177,9 +179,11 @@ def search(target: Target, bench: Trials, bound: float, most_clients: int, secon
         files=target.files,
         max_batch=config.max_batch_size,
         bound=bound,
+        only=options.only,
     )
+    seconds = options.minutes * 60
     progress = Progress(seconds - min(_PROOF_SECONDS, seconds / 3))
-    searching = Search(bench.measure, ladders, most_clients, progress.left, progress.say)
+    searching = Search(bench.measure, ladders, options.clients, progress.left, progress.say)
     log.info("in force: %s", " ".join(f"{name}={value}" for name, value in published.settings().items()))
     best = searching.run(published)
     if not searching.finished:
@@ -215,6 +219,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=64, metavar="N", help="never more at a time (%(default)s)")
     parser.add_argument("--minutes", type=float, default=5, metavar="N", help="about what it may take (%(default)s)")
     parser.add_argument("--pictures", type=Path, default=ROOT / "samples", metavar="FOLDER", help="your own, sent as files (samples)")
+    parser.add_argument("--only", type=_names, default=(), metavar="KEY,KEY", help="settings to change; the others stay as they are")
     parser.add_argument("--dry-run", action="store_true", help="search, prove and report only")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
@@ -226,6 +231,13 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if options.minutes <= 0:
         parser.error("--minutes: expected more than 0")
     return options
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(word.strip().lower() for word in text.split(","))
+    if unknown := [name.upper() for name in names if name not in NAMES]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {', '.join(NAMES).upper()}")
+    return names
 
 
 def _pictures(folder: Path) -> list[bytes]:
@@ -264,8 +276,8 @@ def main() -> int:
         target = Target.read(folder.path, files=options.what == "files", protocol=options.protocol, address=address)
         if target.files and not server.is_ready(target.image.name, 1):
             raise ContractError(f"{target.image.name} is not ready", hint="scripts/builder build brings it back; or --what pixels")
-        bench = stack.enter_context(trials(target, server, pictures))
-        result = search(target, bench, bound, options.clients, options.minutes * 60)
+        bench = stack.enter_context(trials(target, server, pictures, options.minutes * 60 / _MEASUREMENTS))
+        result = search(target, bench, bound, options)
     if result.gained and not options.dry_run:
         head = ["Found by scripts/tune. Copied into .env, they hold for every start.", *result.text().splitlines()]
         result = replace(result, version=apply(result.gained, head, builder))

@@ -92,6 +92,7 @@ class Ladders:
         files: whether pictures are sent as files.
         max_batch: the largest batch of the model.
         bound: the latency that is asked for, in seconds.
+        only: settings to leave all others alone for; all where empty.
     """
 
     processors: int
@@ -99,10 +100,12 @@ class Ladders:
     files: bool
     max_batch: int
     bound: float
+    only: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """The settings that matter here; those first that did most where they were measured."""
-        return [name for name in NAMES if not (name == "cpu_threads" and self.gpu) and not (name in OF_FILES and not self.files)]
+        idle = {*(("cpu_threads",) if self.gpu else ()), *(() if self.files else OF_FILES)}
+        return [name for name in self.only or NAMES if name not in idle]
 
     def values(self, name: str, choice: Choice) -> list[Any]:
         """The values of a setting, that of ``choice`` among them."""

@@ -67,8 +67,11 @@ class Target:
 class Trials:
     """Measures choices; use ``trials``, which clears up."""
 
-    def __init__(self, target: Target, server: Server, questions: Sequence[Question], clients: contextlib.ExitStack) -> None:
+    def __init__(
+        self, target: Target, server: Server, questions: Sequence[Question], clients: contextlib.ExitStack, most_seconds: float
+    ) -> None:
         self._target, self._server, self._questions, self._stack = target, server, questions, clients
+        self._most_seconds = max(_LEAST_SECONDS, min(_MOST_SECONDS, most_seconds))
         self._slots: dict[str, Choice | None] = dict.fromkeys(SLOTS)  # the one that was used last is the last
         self._rates: dict[Choice, float] = {}
         self._clients, self._most = Clients(0), 0
@@ -84,7 +87,7 @@ class Trials:
             slot = next((slot for slot, held in self._slots.items() if held == choice), None) or self._load(choice)
             self._slots[slot] = self._slots.pop(slot)
             rate = self._rates.get(choice) or self._ask(slot, clients, _WARM_UP_SECONDS).rate
-            load = self._ask(slot, clients, min(_MOST_SECONDS, max(_LEAST_SECONDS, _REQUESTS / max(rate, 1))))
+            load = self._ask(slot, clients, min(self._most_seconds, max(_LEAST_SECONDS, _REQUESTS / max(rate, 1))))
         except ServerError as error:
             if self._server.answers():
                 raise UnfitError(str(error), hint=error.hint) from error
@@ -132,15 +135,15 @@ class Trials:
 
 
 @contextlib.contextmanager
-def trials(target: Target, server: Server, pictures: Sequence[bytes]) -> Iterator[Trials]:
+def trials(target: Target, server: Server, pictures: Sequence[bytes], most_seconds: float) -> Iterator[Trials]:
     """Copies to measure with; afterwards, whatever happened, neither the server nor the repository has them any more.
 
-    The caller holds the lock of the model: there is one pair of copies.
+    The caller holds the lock of the model: there is one pair of copies. ``most_seconds`` bounds a measurement.
     """
     _clear(target, server)  # of a run that was killed
     with contextlib.ExitStack() as clients:
         try:
-            yield Trials(target, server, target.questions(server, pictures), clients)
+            yield Trials(target, server, target.questions(server, pictures), clients, most_seconds)
         finally:
             clients.close()
             _clear(target, server)

@@ -94,6 +94,7 @@ class TestLadders:
         assert () not in LADDERS.values("preferred_batch", replace(PUBLISHED, preferred_batch=(4, 8)))
 
     def test_what_does_not_matter_is_left_alone(self):
+        assert replace(LADDERS, only=("cpu_threads", "decode_workers"), files=False).names() == ["cpu_threads"]
         assert "cpu_threads" not in replace(LADDERS, gpu=True).names()
         assert not {"image_instances", "decode_workers"} & set(replace(LADDERS, files=False).names())
 
@@ -299,7 +300,7 @@ def test_it_demands_that_nothing_would_be_compiled(tmp_path):
             builder(tmp_path, {**plan, "engine": engine}).demand_live_engine()
 
 
-@pytest.mark.parametrize("words", [["--clients", "0"], ["--minutes", "0"], ["--what", "film"], ["--p9", "1ms"]])
+@pytest.mark.parametrize("words", [["--clients", "0"], ["--minutes", "0"], ["--what", "film"], ["--p9", "1ms"], ["--only", "PRECISION"]])
 def test_a_wrong_word_shows_the_usage(words, capsys):
     with pytest.raises(SystemExit) as end:
         tune.parse_arguments(words)
