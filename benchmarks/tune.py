@@ -52,7 +52,7 @@ FILE = Path("tuned.env")
 _LOCK_SECONDS = 5.0
 _PROOF_SECONDS = 30.0
 _BUSY = 0.3
-_MEASUREMENTS = 60
+_MEASUREMENTS = 200
 """So many at least should fit into the time."""
 
 
@@ -74,8 +74,12 @@ class Builder:
             if code := processes.run(command, {**self.environment, **settings}, Path.cwd(), output):
                 raise ToolError(f"{shlex.join(command)} ended with {code}", hint="its last lines above say why")
             output.seek(0)
-            found: dict[str, Any] = json.loads(output.read().strip().splitlines()[-1])
-            return found
+            last = output.read().strip().rpartition("\n")[2]
+        try:
+            found: dict[str, Any] = json.loads(last)
+        except ValueError:
+            raise ToolError(f"{shlex.join(command)} printed {last!r}, expected JSON", hint="run it by itself") from None
+        return found
 
     def demand_live_engine(self) -> str:
         """The name of the model, where a change of serving would compile nothing.

@@ -177,24 +177,21 @@ class Search:
             return point
         return Point(point.choice, max(1, int(point.clients * _FEWER)), point.rate, point.p99)
 
-    def _lost(self, before: Load, after: Load) -> bool:
-        if before.percentile(99) <= self._bound:
-            return after.rate < before.rate or after.percentile(99) > self._bound
-        return after.percentile(99) > before.percentile(99)
-
     def _rounds(self, before: Point, after: Point, rounds: int) -> Duel:
-        loads: dict[int, list[Load]] = {0: [], 1: []}
-        sides = (before, after)
+        sides: tuple[list[Load], list[Load]] = ([], [])
         for number in range(rounds):
-            for side in (0, 1) if number % 2 == 0 else (1, 0):
-                loads[side].append(self._measure(sides[side].choice, sides[side].clients))
-            if number == 1 and rounds == ROUNDS and all(self._lost(*pair) for pair in zip(loads[0], loads[1], strict=True)):
-                break
-        first, second = (point_of(point.choice, point.clients, loads[side]) for side, point in enumerate(sides))
-        by_latency = not (first.within(self._bound) and second.within(self._bound))
-        pairs = zip(loads[0], loads[1], strict=True)
+            for side, point in [(0, before), (1, after)][:: 1 if number % 2 == 0 else -1]:
+                sides[side].append(self._measure(point.choice, point.clients))
+            if number == 1 and rounds == ROUNDS and self._compared(before, after, *sides).gain <= LEAST_GAIN:
+                break  # it would hardly win by what is left
+        return self._compared(before, after, *sides)
+
+    def _compared(self, before: Point, after: Point, first: list[Load], second: list[Load]) -> Duel:
+        before, after = point_of(before.choice, before.clients, first), point_of(after.choice, after.clients, second)
+        by_latency = not (before.within(self._bound) and after.within(self._bound))
+        pairs = zip(first, second, strict=True)
         ratios = (one.percentile(99) / other.percentile(99) if by_latency else other.rate / one.rate for one, other in pairs)
-        return Duel(first, second, tuple(ratios), by_latency)
+        return Duel(before, after, tuple(ratios), by_latency)
 
 
 def point_of(choice: Choice, clients: int, loads: Sequence[Load]) -> Point:

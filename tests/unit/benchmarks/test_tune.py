@@ -250,10 +250,15 @@ class TestDuel:
 
     def test_both_are_measured_alternately(self):
         machine = Machine(flat)
-        other = replace(PUBLISHED, instance_count=2)
-        machine.search(bound=1).duel(self.POINT, Point(other, 4, 100, 0.01), 4)
-        order = [choice.instance_count for choice, _ in machine.measured]
-        assert order == [1, 2, 2, 1, 1, 2, 2, 1]
+        other = Point(replace(PUBLISHED, instance_count=2), 4, 100, 0.01)
+        machine.search(bound=1).duel(self.POINT, other, 5)
+        assert [choice.instance_count for choice, _ in machine.measured] == [1, 2, 2, 1, 1, 2, 2, 1, 1, 2]
+
+    @pytest.mark.parametrize(("capacity", "rounds"), [(1000, 2), (900, 2), (1500, 4)])
+    def test_a_search_gives_up_early_what_does_not_begin_well(self, capacity, rounds):
+        machine = Machine(lambda choice: capacity if choice.instance_count == 2 else 1000, overhead=0)
+        duel = machine.search(bound=1).duel(self.POINT, Point(replace(PUBLISHED, instance_count=2), 4, 100, 0.01), 4)
+        assert len(duel.ratios) == rounds
 
     def test_a_point_is_the_median_rate_and_the_latency_of_all(self):
         loads = [Load(np.full(99, 0.01), 1, 0), Load(np.full(50, 0.01), 1, 0), Load(np.append(np.full(98, 0.01), [1, 1]), 1, 0)]
