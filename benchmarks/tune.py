@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[1]
 FILE = Path("tuned.env")
 _LOCK_SECONDS = 5.0
-_PROOF_SECONDS = 30.0
+_PROOF_SECONDS = 40.0
 _BUSY = 0.3
 _MEASUREMENTS = 200
 """So many at least should fit into the time."""

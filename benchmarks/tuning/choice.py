@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from services.builder.model_config import THREADS_PARAMETER
+from services.core import cpus
 from services.core.errors import SettingsError
 from services.core.settings import ServingSettings
 from services.core.settings.base import shown
@@ -106,6 +107,13 @@ class Ladders:
         """The settings that matter here; those first that did most where they were measured."""
         idle = {*(("cpu_threads",) if self.gpu else ()), *(() if self.files else OF_FILES)}
         return [name for name in self.only or NAMES if name not in idle]
+
+    def defaults(self, choice: Choice) -> Choice:
+        """``choice`` with what would be published if nothing were set."""
+        found = cpus.Cpus(self.processors)
+        values = Choice(1 if self.gpu else cpus.instances(found), cpus.image_instances(found), 0, 0, (), 0)
+        changed = {name: getattr(values, name) for name in self.names() if getattr(values, name) in self.values(name, choice)}
+        return replace(choice, **changed)
 
     def values(self, name: str, choice: Choice) -> list[Any]:
         """The values of a setting, that of ``choice`` among them."""
