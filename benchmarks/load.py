@@ -4,18 +4,19 @@ Every client is a process of its own, so none waits for another's interpreter lo
 client costs is measured and reported with the rest (``client_cpu_ms``). Requests follow the KServe V2 protocol with binary tensors.
 """
 
+import contextlib
 import http.client
 import json
 import math
 import multiprocessing
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -29,7 +30,12 @@ STALL_SECONDS = 0.3
 """A request that takes longer than the median and this is a stall."""
 TIMEOUT_SECONDS = 60
 PROTOCOLS = ("http", "grpc")
-_WARM_UP, _LEAD_SECONDS = 5, 0.05
+WARM_UP = 5
+"""Requests that a client asks before its measurement."""
+GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+HEAD_LENGTH = "Inference-Header-Content-Length"
+"""How much of an HTTP body is JSON; the tensors come behind it."""
+_LEAD_SECONDS = 0.05
 
 
 class Client(Protocol):
@@ -45,10 +51,16 @@ class Client(Protocol):
         """Close the connection."""
 
 
-class HttpClient:
-    """The question over HTTP, one keep-alive connection."""
+class HttpRequest(NamedTuple):
+    """A question as it is sent over HTTP, by POST."""
 
-    def __init__(self, address: str, question: Question) -> None:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def of(cls, question: Question) -> Self:
+        """Make it."""
         head = {
             "inputs": [
                 {
@@ -61,9 +73,34 @@ class HttpClient:
             "outputs": [{"name": question.output, "parameters": {"binary_data": True}}],
         }
         text = json.dumps(head).encode()
-        self._path = f"/v2/models/{question.model}/infer"
-        self._headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"}
-        self._body = text + question.data
+        headers = {HEAD_LENGTH: str(len(text)), "Content-Type": "application/octet-stream"}
+        return cls(f"/v2/models/{question.model}/infer", headers, text + question.data)
+
+
+def grpc_request(question: Question) -> bytes:
+    """A question as it is sent over gRPC, to ``GRPC_METHOD``."""
+    tensor = service_pb2.ModelInferRequest.InferInputTensor(name=question.input, datatype=question.dtype, shape=question.shape)
+    request = service_pb2.ModelInferRequest(
+        model_name=question.model,
+        inputs=[tensor],
+        outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=question.output)],
+        raw_input_contents=[question.data],
+    )
+    data: bytes = request.SerializeToString()
+    return data
+
+
+def grpc_scores(response: bytes) -> bytes:
+    """The scores in a response of ``GRPC_METHOD``, FP32."""
+    scores: bytes = service_pb2.ModelInferResponse.FromString(response).raw_output_contents[0]
+    return scores
+
+
+class HttpClient:
+    """The question over HTTP, one keep-alive connection."""
+
+    def __init__(self, address: str, question: Question) -> None:
+        self._path, self._headers, self._body = HttpRequest.of(question)
         self._address = address
         self._connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
         self._head_length = 0
@@ -82,7 +119,7 @@ class HttpClient:
             raise ServerError(f"{self._address} does not answer over HTTP: {error}") from None
         if response.status != http.client.OK:
             raise ServerError(f"{self._address}{self._path} refused a golden question: {body[:500].decode(errors='replace')}")
-        self._head_length = int(response.headers["Inference-Header-Content-Length"])
+        self._head_length = int(response.headers[HEAD_LENGTH])
         return body
 
     def answer(self, response: bytes) -> bytes:
@@ -98,18 +135,11 @@ class GrpcClient:
     """The question over gRPC, one channel; request and response stay bytes while the clock runs."""
 
     def __init__(self, address: str, question: Question) -> None:
-        tensor = service_pb2.ModelInferRequest.InferInputTensor(name=question.input, datatype=question.dtype, shape=question.shape)
-        request = service_pb2.ModelInferRequest(
-            model_name=question.model,
-            inputs=[tensor],
-            outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=question.output)],
-            raw_input_contents=[question.data],
-        )
-        self._request = request.SerializeToString()
+        self._request = grpc_request(question)
         self._address = address
         # A subchannel pool of its own: else the clients of one process would share a connection.
         self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
-        self._call = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        self._call = self._channel.unary_unary(GRPC_METHOD)
 
     def exchange(self) -> bytes:
         """Send the request and return the response.
@@ -125,8 +155,7 @@ class GrpcClient:
 
     def answer(self, response: bytes) -> bytes:
         """The scores in a response, FP32."""
-        scores: bytes = service_pb2.ModelInferResponse.FromString(response).raw_output_contents[0]
-        return scores
+        return grpc_scores(response)
 
     def close(self) -> None:
         """Close the channel."""
@@ -183,13 +212,67 @@ def stalls(times: Sequence[float] | npt.NDArray[np.float64]) -> int:
     return int(np.sum(np.asarray(times) > np.median(times) + STALL_SECONDS))
 
 
+class Measurement(Protocol):
+    """What a client process does when all are ready."""
+
+    def run(self, start: float) -> Any:
+        """Measure from ``start`` on, which is now (``time.monotonic()``), and return what was seen.
+
+        Raises:
+            StackError: whatever ends the measurement.
+        """
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+class Task(Protocol):
+    """What a client process is told to do; it is pickled."""
+
+    def ready(self) -> Measurement:
+        """Connect and warm up.
+
+        Raises:
+            StackError: whatever prevents it.
+        """
+
+
+class Seen(NamedTuple):
+    """What one client process saw, and when it began and ended (``time.monotonic()``)."""
+
+    result: Any
+    start: float
+    end: float
+    cpu_seconds: float
+
+
 @dataclass(frozen=True)
-class _Task:
+class ClosedLoop:
+    """One client of a closed loop."""
+
     protocol: str
     address: str
     question: Question
-    seconds: float
-    requests: float
+    seconds: float = math.inf
+    requests: float = math.inf
+
+    def ready(self) -> Measurement:
+        """See ``Task``."""
+        client = connect(self.protocol, self.address, self.question)
+        closed_loop(client, self.question, requests=WARM_UP)
+        return _Asking(self, client)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    task: ClosedLoop
+    client: Client
+
+    def run(self, start: float) -> list[float]:  # noqa: ARG002 - the next request is due when there is an answer
+        return closed_loop(self.client, self.task.question, seconds=self.task.seconds, requests=self.task.requests)
+
+    def close(self) -> None:
+        self.client.close()
 
 
 def _client_process(pipe: "Connection[Any, Any]") -> None:
@@ -198,16 +281,15 @@ def _client_process(pipe: "Connection[Any, Any]") -> None:
     pipe.send(None)
     try:
         while True:
-            task: _Task = pipe.recv()
+            task: Task = pipe.recv()
             try:
-                client = connect(task.protocol, task.address, task.question)
-                closed_loop(client, task.question, requests=_WARM_UP)
-                pipe.send(None)
-                time.sleep(max(0.0, pipe.recv() - time.monotonic()))
-                cpu, start = time.process_time(), time.monotonic()
-                times = closed_loop(client, task.question, seconds=task.seconds, requests=task.requests)
-                pipe.send((times, start, time.monotonic(), time.process_time() - cpu))
-                client.close()
+                with contextlib.closing(task.ready()) as measurement:
+                    pipe.send(None)
+                    start = pipe.recv()
+                    time.sleep(max(0.0, start - time.monotonic()))
+                    cpu, begun = time.process_time(), time.monotonic()
+                    result = measurement.run(start)
+                    pipe.send(Seen(result, begun, time.monotonic(), time.process_time() - cpu))
             except StackError as error:
                 pipe.send(error)
     except (EOFError, BrokenPipeError):
@@ -240,7 +322,14 @@ class Clients:
             process.join()
 
     def measure(
-        self, protocol: str, address: str, questions: Sequence[Question], *, seconds: float = math.inf, requests: float = math.inf
+        self,
+        protocol: str,
+        address: str,
+        questions: Sequence[Question],
+        *,
+        seconds: float = math.inf,
+        requests: float = math.inf,
+        at_start: Callable[[], None] = lambda: None,
     ) -> Load:
         """Run one client for each question, all at once: for ``seconds``, or until together they have asked ``requests`` times.
 
@@ -249,15 +338,28 @@ class Clients:
             AccuracyError: an answer is wrong.
             ToolError: a client process ended.
         """
-        pipes = self._pipes[: len(questions)]
-        for pipe, question in zip(pipes, questions, strict=True):
-            pipe.send(_Task(protocol, address, question, seconds, requests / len(questions)))
+        seen = self.together(
+            [ClosedLoop(protocol, address, question, seconds, requests / len(questions)) for question in questions], at_start
+        )
+        times = np.sort(np.concatenate([one.result for one in seen]))
+        return Load(times, max(one.end for one in seen) - min(one.start for one in seen), sum(one.cpu_seconds for one in seen))
+
+    def together(self, tasks: Sequence[Task], at_start: Callable[[], None] = lambda: None) -> list[Seen]:
+        """Run each task in a process of its own; all start at one moment, and just before it ``at_start`` is called.
+
+        Raises:
+            StackError: what ended a task.
+            ToolError: a client process ended.
+        """
+        pipes = self._pipes[: len(tasks)]
+        for pipe, task in zip(pipes, tasks, strict=True):
+            pipe.send(task)
         self._receive(pipes)
+        at_start()
+        start = time.monotonic() + _LEAD_SECONDS
         for pipe in pipes:
-            pipe.send(time.monotonic() + _LEAD_SECONDS)
-        seen = self._receive(pipes)
-        times, starts, ends, cpu = zip(*seen, strict=True)
-        return Load(np.sort(np.concatenate(times)), max(ends) - min(starts), sum(cpu))
+            pipe.send(start)
+        return self._receive(pipes)
 
     def _receive(self, pipes: Sequence["Connection[Any, Any]"]) -> list[Any]:
         try:

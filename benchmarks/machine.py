@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 PACKAGES = ("nvidia-pytriton", "onnxruntime", "numpy", "tritonclient", "grpcio", "protobuf")
@@ -44,3 +45,39 @@ def busy_seconds() -> float:
     """Processor time that the whole machine has been busy for, with what the host took (steal)."""
     user, nice, system, _idle, _wait, irq, softirq, steal = (int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
     return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
+def gpus() -> str:
+    """Names and driver of the NVIDIA GPUs, "" where there is none."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "; ".join(done.stdout.split("\n")).strip("; ")
+
+
+def tree(pid: int) -> dict[int, Path]:
+    """A process and all that it started, by number, each with its folder in ``/proc``; empty where it does not run."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = [pid] if pid in parents else []
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return {one: Path("/proc") / str(one) for one in found}
+
+
+def tree_seconds(pid: int) -> float:
+    """Processor time that a process and all that it started have used."""
+    ticks = 0
+    for folder in tree(pid).values():
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS

@@ -188,7 +188,7 @@ def search(target: Target, bench: Trials, bound: float, options: argparse.Namesp
     seconds = options.minutes * 60
     progress = Progress(seconds - min(_PROOF_SECONDS, seconds / 3))
     searching = Search(bench.measure, ladders, options.clients, progress.left, progress.say)
-    log.info("in force: %s", " ".join(f"{name}={value}" for name, value in published.settings().items()))
+    log.info("settings in force: %s", " ".join(f"{name}={value}" for name, value in published.settings().items()))
     best = searching.run(published)
     if not searching.finished:
         log.info("the time is over; --minutes gives it more")

@@ -100,7 +100,8 @@ class Search:
     def run(self, published: Choice) -> Point:
         """The best that was found; ``published`` itself where nothing was better."""
         best = self.settle(published)
-        self.tried[published] = "published"
+        self.tried[published] = f"{best.rate:.0f} pictures/s, p99 {best.p99 * 1e3:.0f} ms, clients: {best.clients}"
+        self._say(f"in force: {self.tried[published]}")
         best = self._consider(best, self._ladders.defaults(published)) or best
         improved = True
         while improved and self.finished:

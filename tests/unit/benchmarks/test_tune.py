@@ -178,15 +178,15 @@ class TestSearch:
         odd = replace(PUBLISHED, instance_count=8, max_queue_delay_us=5000, cpu_threads=1)
         machine = Machine(hilly)
         assert hilly(machine.search().run(odd).choice) == pytest.approx(800)
-        assert "INSTANCE_COUNT 8 -> 1" in machine.said[0]
-        assert "MAX_QUEUE_DELAY_US 5000 -> 0" in machine.said[0]
+        assert "INSTANCE_COUNT 8 -> 1" in machine.said[1]
+        assert "MAX_QUEUE_DELAY_US 5000 -> 0" in machine.said[1]
 
     def test_it_stays_where_nothing_is_better(self):
         machine = Machine(flat)
         search = machine.search()
         assert search.run(PUBLISHED).choice == PUBLISHED
         assert search.finished
-        assert len(machine.said) == len(search.tried) - 1 > 5
+        assert len(machine.said) == len(search.tried) > 6
 
     def test_noise_alone_is_hardly_ever_proven_to_be_a_gain(self):
         machine = Machine(flat, 0.2)
