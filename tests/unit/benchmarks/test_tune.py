@@ -233,8 +233,8 @@ class TestSearch:
 class TestDuel:
     POINT = Point(PUBLISHED, 4, 100, 0.01)
 
-    def duel(self, *ratios, before=0.01, after=0.01):
-        return Duel(replace(self.POINT, p99=before), replace(self.POINT, p99=after), ratios, by_latency=False)
+    def duel(self, *ratios, before=0.01, after=0.01, by_latency=False):
+        return Duel(replace(self.POINT, p99=before), replace(self.POINT, p99=after), ratios, by_latency)
 
     @pytest.mark.parametrize(
         ("ratios", "won"),
@@ -257,7 +257,29 @@ class TestDuel:
     def test_it_is_not_won_beyond_the_bound(self):
         assert not self.duel(1.5, 1.5, after=0.03).won(0.02)
         assert self.duel(1.5, 1.5, before=0.03, after=0.01).won(0.02)
-        assert self.duel(1.5, 1.5, before=0.04, after=0.03).won(0.02)
+        assert not self.duel(1.5, 1.5, before=0.04, after=0.03).won(0.02)
+        assert self.duel(1.5, 1.5, before=0.04, after=0.03, by_latency=True).won(0.02)
+        assert not self.duel(1.5, 1.5, before=0.01, after=0.03, by_latency=True).won(0.02)
+
+    def test_what_is_beyond_the_bound_gets_fewer_clients(self):
+        found = Machine(flat).search(bound=0.01).duel(replace(self.POINT, clients=12), replace(self.POINT, clients=8), 4)
+        assert (found.before.clients, found.after.clients) == (9, 8)
+        assert found.before.within(0.01)
+        assert not found.by_latency
+
+    def test_what_is_in_force_gets_its_best_number_of_clients(self):
+        """The made-up server does the same for both; the search was lucky with twelve clients."""
+        duel = (
+            Machine(flat, 0.02, overhead=0.02).search(bound=0.05).prove(PUBLISHED, Point(replace(PUBLISHED, cpu_threads=1), 12, 999, 0.01))
+        )
+        assert duel.before.clients >= 12
+        assert not duel.won(0.05)
+
+    def test_latencies_are_compared_where_one_client_is_too_many(self):
+        slow = Machine(lambda choice: 100 if choice.instance_count == 2 else 50, overhead=0)
+        duel = slow.search(bound=0.001).duel(replace(self.POINT, clients=1), Point(replace(PUBLISHED, instance_count=2), 1, 1, 1), 4)
+        assert duel.by_latency
+        assert duel.gain == pytest.approx(1)
 
     def test_both_are_measured_alternately(self):
         machine = Machine(flat)
@@ -279,7 +301,7 @@ class TestDuel:
 
 
 def result(*ratios, p99=0.01):
-    before, after = Point(PUBLISHED, 2, 100, p99), Point(replace(PUBLISHED, instance_count=2), 4, 120, p99)
+    before, after = Point(PUBLISHED, 1, 100, p99), Point(replace(PUBLISHED, instance_count=2), 4, 120, p99)
     target = tune.Target(None, parsed(IMAGE), True, "grpc", "127.0.0.1:1")
     proof = Duel(before, after, ratios, by_latency=False) if ratios else None
     return tune.Result(target, 0.02, PUBLISHED, after if ratios else before, proof, {PUBLISHED: "published"})
