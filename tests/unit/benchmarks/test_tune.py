@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,7 +220,7 @@ class TestSearch:
             slow = choice.max_queue_delay_us > 0
             return Load(np.full(100, 0.05 if slow else 0.01), 0.5 if slow else 1.0, 0)
 
-        best = Search(measure, LADDERS, 64, lambda: 1.0, [].append).run(PUBLISHED)
+        best = Search(measure, LADDERS, 64, lambda: 1.0, lambda _: None).run(PUBLISHED)
         assert best.choice == PUBLISHED
 
     def test_out_of_reach_the_shortest_latency_is_looked_for(self):
@@ -302,7 +303,8 @@ class TestDuel:
 
 def result(*ratios, p99=0.01):
     before, after = Point(PUBLISHED, 1, 100, p99), Point(replace(PUBLISHED, instance_count=2), 4, 120, p99)
-    target = tune.Target(None, parsed(IMAGE), True, "grpc", "127.0.0.1:1")
+    published: Any = None
+    target = tune.Target(published, parsed(IMAGE), True, "grpc", "127.0.0.1:1")
     proof = Duel(before, after, ratios, by_latency=False) if ratios else None
     return tune.Result(target, 0.02, PUBLISHED, after if ratios else before, proof, {PUBLISHED: "published"})
 
