@@ -34,6 +34,7 @@ from benchmarks.load import PROTOCOLS
 from benchmarks.tuning.choice import NAMES, Choice, Ladders, seconds_of, settings_file
 from benchmarks.tuning.search import PROOF_ROUNDS, Duel, Point, Search
 from benchmarks.tuning.trials import Target, Trials, trials
+from services.builder.model_config import IMAGE_VERSION
 from services.builder.repository import ModelFolder
 from services.builder.server import Server, admin_key
 from services.core import cpus, stage
@@ -52,6 +53,7 @@ FILE = Path("tuned.env")
 _LOCK_SECONDS = 5.0
 _PROOF_SECONDS = 40.0
 _BUSY = 0.3
+_MOST_PICTURES = 64
 _MEASUREMENTS = 200
 """So many at least should fit into the time."""
 
@@ -245,7 +247,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _pictures(folder: Path) -> list[bytes]:
     longest = BuilderSettings.model_fields["max_image_bytes"].default
-    found = [path.read_bytes() for path in images_in(folder) if path.stat().st_size <= longest][:64]
+    found = [path.read_bytes() for path in images_in(folder) if path.stat().st_size <= longest][:_MOST_PICTURES]
     if not found:
         raise SettingsError(f"--pictures {folder}: there is no picture in it", hint="name a folder of pictures such as your users send")
     return found
@@ -277,7 +279,7 @@ def main() -> int:
         stack.enter_context(folder.locked(_LOCK_SECONDS))
         address = grpc if options.protocol == "grpc" else http
         target = Target.read(folder.path, files=options.what == "files", protocol=options.protocol, address=address)
-        if target.files and not server.is_ready(target.image.name, 1):
+        if target.files and not server.is_ready(target.image.name, IMAGE_VERSION):
             raise ContractError(f"{target.image.name} is not ready", hint="scripts/builder build brings it back; or --what pixels")
         bench = stack.enter_context(trials(target, server, pictures, options.minutes * 60 / _MEASUREMENTS))
         result = search(target, bench, bound, options)
