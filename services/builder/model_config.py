@@ -21,8 +21,6 @@ CARD_PARAMETER = "card"
 FINGERPRINT_PARAMETER = "fingerprint"
 IMAGE_VERSION = 1
 """The only one: which version of the model beside it answers is its own affair."""
-_IMAGE_BATCH = 8
-"""A batch of files lies in shared memory as a whole; the model beside it makes larger batches of several such again."""
 THREADS_PARAMETER = "cpu_threads"
 _TYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32}
 
@@ -139,7 +137,7 @@ def image_config(card: ModelCard, max_batch: int, settings: BuilderSettings) -> 
         name=image_name(card.name),
         backend="python",
         default_model_filename="model.py",
-        max_batch_size=min(max_batch, _IMAGE_BATCH),
+        max_batch_size=max_batch,
         version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[IMAGE_VERSION])),
         input=[pb.ModelInput(name=ENCODED, data_type=pb.TYPE_STRING, dims=[1])],
         output=[
