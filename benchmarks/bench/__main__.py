@@ -154,9 +154,9 @@ class Report:
         }
         if not any(found[section] for section in compare.KEYS):
             return
-        if self._earlier:
+        if self._earlier and self._earlier_file:
             found["against"] = {
-                "report": str(self._earlier_file),
+                "report": f"{self._earlier_file.parent.name}/{self._earlier_file.name}",
                 "started": self._earlier["started"],
                 "circumstances": compare.other_circumstances(self._earlier, found),
                 "differences": [one.json() for one in compare.differences(self._earlier, found)],

@@ -20,6 +20,8 @@ KEYS = {
 HIGHER_IS_BETTER = {"images_per_second": True, "p50_ms": False, "p99_ms": False}
 LEAST = 0.05
 """A smaller difference is never marked: few rounds may agree by chance."""
+_OTHER_WORK = 0.2
+"""Cores; if other work took so much more or less, it is named with a difference."""
 
 Verdict = Literal["same", "better", "worse", "unknown"]
 Report = dict[str, Any]
@@ -82,8 +84,9 @@ def _noise(*figures: dict[str, Any]) -> float | None:
 def _figures(report: Report) -> Iterator[tuple[tuple[str, tuple[Any, ...], str], dict[str, Any]]]:
     for section, names in KEYS.items():
         for row in report.get(section, []):
-            for metric in HIGHER_IS_BETTER:
-                if metric in row:
+            for metric, higher in HIGHER_IS_BETTER.items():
+                # At a rate that saturates the server, latency says how long the window was.
+                if metric in row and (higher or not row.get("saturated")):
                     yield (section, tuple(row[name] for name in names), metric), row[metric]
 
 
@@ -95,13 +98,19 @@ def other_circumstances(before: Report, after: Report) -> list[str]:
         found += [
             f"{part}, {name}: {old.get(name)} before, {new.get(name)} now" for name in {**old, **new} if old.get(name) != new.get(name)
         ]
+    old, new = (report["processor"]["other_work"] if "processor" in report else 0.0 for report in (before, after))
+    if abs(old - new) > _OTHER_WORK:
+        found.append(f"other work used {old:g} cores before, {new:g} now")
     return found
 
 
 def identity(report: Report) -> tuple[Any, ...]:
-    """The machine and the model: what two reports must share to be compared without being asked to."""
+    """Machine, model and settings: what two reports must share to be compared without being asked to.
+
+    With other settings p99 is another figure: of few requests it is nearly the largest.
+    """
     host = report["machine"]
-    return report["model"], host["processor"], host["cores"], host["memory_gib"], host.get("gpu", "")
+    return report["model"], report["settings"], host["processor"], host["cores"], host["memory_gib"], host.get("gpu", "")
 
 
 def read(file: Path) -> Report:
@@ -121,7 +130,7 @@ def read(file: Path) -> Report:
 
 
 def newest(folder: Path, report: Report) -> Path | None:
-    """The newest whole report of the same machine and model in a folder of reports; None where there is none."""
+    """The newest whole report of the same ``identity`` in a folder of reports; None where there is none."""
     for file in sorted(folder.glob("*/report.json"), reverse=True):
         try:
             found = read(file)

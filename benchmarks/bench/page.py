@@ -16,7 +16,8 @@ _STACKED = 12
 """Bars that are readable in one plot."""
 _MARKED = (
     f"A figure is marked where it differs by more than the spreads of both reports together, and by {LEAST:.0%} at least. With few rounds "
-    "some are so by chance; with one round none is marked, for nothing is known of its spread."
+    "some are so by chance; with one round none is marked, for nothing is known of its spread. Where the server was saturated, latency is "
+    "not compared."
 )
 _CLOSED = (
     "So many clients, each with one picture a request: it asks again when it has its answer. A stall takes 300 ms more than the median.",

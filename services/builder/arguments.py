@@ -21,6 +21,7 @@ commands:
 examples:
   PRECISION=fp16 {program} build
   {program} build --force
+  {program} build --dry-run --json
   {program} list --json
   {program} rollback 3
   {program} retire resnet50
@@ -38,6 +39,7 @@ class Arguments:
     version: int | None
     model: str
     force: bool
+    dry_run: bool
     json: bool
     debug: bool
 
@@ -48,6 +50,7 @@ class Arguments:
         parser.add_argument("command", nargs="?", choices=COMMANDS, default="build", metavar="COMMAND", help="see above")
         parser.add_argument("operand", nargs="?", default="", metavar="VERSION|MODEL", help="with rollback and retire: see above")
         parser.add_argument("--force", action="store_true", help="with build: compile and publish even if nothing has changed")
+        parser.add_argument("--dry-run", action="store_true", help="with build: say what it would do, and do nothing")
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
         found = vars(parser.parse_intermixed_args(argv))
         wanted, operand = found["command"], found.pop("operand")
@@ -55,7 +58,10 @@ class Arguments:
             parser.error(f"rollback takes the number of a version, found {operand!r}; {command('builder', 'list')} shows the versions")
         if operand and wanted not in ("rollback", "retire"):
             parser.error(f"{wanted} takes no further words, found {operand!r}")
-        if found["force"] and wanted != "build":
-            parser.error(f"--force belongs to build, found it with {wanted}")
+        for option in ("force", "dry_run"):
+            if found[option] and wanted != "build":
+                parser.error(f"--{option.replace('_', '-')} belongs to build, found it with {wanted}")
+        if found["force"] and found["dry_run"]:
+            parser.error("--force compiles in any case; --dry-run does not")
         version = int(operand) if operand and wanted == "rollback" else None
         return cls(version=version, model=operand if wanted == "retire" else "", **found)

@@ -3,8 +3,9 @@
 import logging
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from services.builder.candidate import capability, make_engine
 from services.builder.compilers.base import COMPILER_FILES, Compiler
@@ -27,24 +28,43 @@ from services.numerics.agreement import Agreement
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a build would do: the live version, whose engine would be served (none: it is compiled), and whether nothing changes."""
+
+    live: int | None
+    engine: Literal["live", "other", "none"]
+    up_to_date: bool
+
+
+def plan(settings: BuilderSettings, compiler: Compiler) -> Plan:
+    """What ``build`` would do now, with nothing done.
+
+    Raises:
+        StackError: the export or the compiler cannot be used.
+    """
+    _, _, engine, publication = _asked(settings, compiler)
+    folder = ModelFolder(settings.model_repository_dir, settings.name)
+    live, proven = folder.live(), _version_with(folder, engine)
+    served = folder.record(live).engine_fingerprint == engine if live else False
+    found = Plan(live, "none" if not proven else "live" if served else "other", _current(folder, engine, publication) is not None)
+    does = "nothing: up to date" if found.up_to_date else "publish a proven engine anew" if proven else "compile"
+    log.info("version %s is live; build would do this: %s", live or "none", does)
+    return found
+
+
 def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, *, force: bool) -> int:
     """Build and publish what has changed, down to nothing; return the live version's number.
 
     Raises:
         StackError: see the module of the step that failed; whatever was served before still is.
     """
-    export = read_export(settings.artifacts)
-    chosen = {
-        "instance_count": settings.instance_count or compiler.instances(),
-        "image_instances": settings.image_instances or cpus.image_instances(cpus.find()),
-    }
-    settings = settings.model_copy(update=chosen)
-    engine, publication = engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
+    settings, export, engine, publication = _asked(settings, compiler)
     folder = ModelFolder(settings.model_repository_dir, settings.name)
     with folder.locked(settings.lock_wait_seconds):
-        live, newest = folder.live(), folder.newest()
+        live = folder.live()
         if not force:
-            current = next((number for number in (live, newest) if number and _is_current(folder, number, engine, publication)), None)
+            current = _current(folder, engine, publication)
             if current is not None and live is None:
                 log.info("version %d of %s is up to date, and is put back into service", current, folder.path)
                 switch(folder, current, server)
@@ -68,24 +88,48 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
     return number
 
 
-def _is_current(folder: ModelFolder, number: int, engine: str, publication: str) -> bool:
-    record = folder.intact(number)
-    return record is not None and (record.engine_fingerprint, record.publication_fingerprint) == (engine, publication)
+def _asked(settings: BuilderSettings, compiler: Compiler) -> tuple[BuilderSettings, Export, str, str]:
+    """The settings with what the policies choose, the export, and the fingerprints of engine and publication."""
+    export = read_export(settings.artifacts)
+    chosen = {
+        "instance_count": settings.instance_count or compiler.instances(),
+        "image_instances": settings.image_instances or cpus.image_instances(cpus.find()),
+    }
+    settings = settings.model_copy(update=chosen)
+    return settings, export, engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)
+
+
+def _current(folder: ModelFolder, engine: str, publication: str) -> int | None:
+    """The live version or the newest, where it is what would be built."""
+    for number in (folder.live(), folder.newest()):
+        record = folder.intact(number) if number else None
+        if record is not None and (record.engine_fingerprint, record.publication_fingerprint) == (engine, publication):
+            return number
+    return None
+
+
+def _version_with(folder: ModelFolder, engine: str) -> tuple[int, BuildRecord] | None:
+    """The newest version whose engine is what would be built."""
+    for number in reversed(folder.numbers()):
+        record = folder.intact(number)
+        if record is not None and record.engine_fingerprint == engine:
+            return number, record
+    return None
 
 
 def _proven(folder: ModelFolder, engine: str, target: Path) -> tuple[Path, BuildRecord] | None:
     """The engine of a published version that is what would be built, as a copy in ``target``; None where there is none."""
-    for number in reversed(folder.numbers()):
-        record = folder.intact(number)
-        if record is not None and record.engine_fingerprint == engine:
-            log.info("the engine of version %d is what would be built: it is published anew, nothing is compiled", number)
-            with writing(folder.path):
-                target.mkdir()
-                for name in (record.engine_file, *COMPILER_FILES):
-                    if (source := folder.path / str(number) / name).exists():
-                        _linked(source, target / name)
-            return target, record
-    return None
+    found = _version_with(folder, engine)
+    if found is None:
+        return None
+    number, record = found
+    log.info("the engine of version %d is what would be built: it is published anew, nothing is compiled", number)
+    with writing(folder.path):
+        target.mkdir()
+        for name in (record.engine_file, *COMPILER_FILES):
+            if (source := folder.path / str(number) / name).exists():
+                _linked(source, target / name)
+    return target, record
 
 
 def _linked(source: Path, target: Path) -> None:

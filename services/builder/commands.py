@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from services.builder.arguments import Arguments
-from services.builder.build import build, speed_text
+from services.builder.build import build, plan, speed_text
 from services.builder.compilers import compiler_for
 from services.builder.compilers.base import published_engine
 from services.builder.publish import retire, rollback, served_agreement
@@ -33,6 +33,8 @@ def run(arguments: Arguments, settings: BuilderSettings) -> Any:
         return [_row(published) for published in folder.versions()]
     if arguments.command != "build" and not folder.numbers():
         raise RepositoryError(f"nothing is published in {folder.path}", hint=f"run the builder first: {hints.command('builder', 'build')}")
+    if arguments.dry_run:
+        return {"model": settings.name, **asdict(plan(settings, compiler_for(settings)))}
     server = _server(settings)
     if arguments.command == "verify":
         return _verify(folder, settings, server)

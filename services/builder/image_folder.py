@@ -1,6 +1,7 @@
 """The folder of ``<model>_image``, the model that takes pictures as files: it follows the served version of the model beside it.
 
-Nothing in it decides what is served: while it lags behind, its model still asks the version that is live.
+Nothing in it decides what is served: while it lags behind, its model still asks the version that is live, and refuses where the
+classes have other names.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from services.builder.model_config import FINGERPRINT_PARAMETER, IMAGE_VERSION
-from services.core.errors import ContractError
+from services.core.errors import ContractError, RepositoryError
 from services.core.files import remove_stale, write_atomically, writing
 from services.core.names import image_name
 from services.core.published import CONFIG, IMAGE_CONFIG, LABELS
@@ -39,7 +40,22 @@ class ImageFolder:
 
     def unserve(self) -> None:
         """Take it out of service."""
-        (self.path / CONFIG).unlink(missing_ok=True)
+        if (self.path / CONFIG).exists():
+            self.demand_own()
+            with writing(self.path):
+                (self.path / CONFIG).unlink()
+
+    def demand_own(self) -> None:
+        """See that the folder is no model of somebody else's.
+
+        Raises:
+            RepositoryError: it is.
+        """
+        if (self.path / CONFIG).exists() and not self.fingerprint():
+            raise RepositoryError(
+                f"{self.path} holds a model of another kind; the name is kept for the one that takes pictures as files",
+                hint="publish that model under another name (MODEL_NAME), and remove the folder",
+            )
 
     def fingerprint(self) -> str:
         """What its config says; "" where there is none.

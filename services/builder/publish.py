@@ -10,7 +10,7 @@ from services.builder.model_config import FINGERPRINT_PARAMETER, IMAGE_VERSION, 
 from services.builder.repository import ModelFolder
 from services.builder.server import Server
 from services.builder.verify import compare, demand
-from services.core.errors import RepositoryError, StackError
+from services.core.errors import RepositoryError, ServerError, StackError
 from services.core.hints import command
 from services.core.published import ENCODED, GOLDEN
 from services.images.inverse import picture_of
@@ -106,7 +106,7 @@ def retire(folder: ModelFolder, server: Server | None) -> int:
         if server is not None:
             _unload(folder, server)
     except BaseException:
-        folder.serve(live)
+        _restore(folder, live, server)
         raise
     return live
 
@@ -124,7 +124,12 @@ def _activate_image(folder: ModelFolder, number: int, server: Server) -> None:
         _unload_image(folder, server)
         return
     if not _has_image(folder, server):
-        server.load(image.name, IMAGE_VERSION)
+        try:
+            server.load(image.name, IMAGE_VERSION)
+        except ServerError as error:
+            hint = "a server of an older release cannot: stop it (scripts/down) and start it again (scripts/up)"
+            log.warning("%s is served, but takes no pictures as files: %s; %s", folder.path.name, error, hint)
+            return
     demand(served_agreement(folder, number, server, as_files=True), f"{image.name}, asked over gRPC,")
 
 

@@ -119,14 +119,16 @@ class ModelFolder:
     def serve(self, number: int) -> None:
         """Make a version the served one, with the config it was published with."""
         config = self._version_file(number, CONFIG).read_bytes()
+        self.image.demand_own()
         write_atomically(self.path / CARD, self._version_file(number, CARD).read_bytes())
         write_atomically(self._config, config)  # this is the moment
         self.image.serve(self.path / str(number))
 
     def unserve(self) -> None:
         """Take the model out of service."""
+        with writing(self.path):
+            self._config.unlink(missing_ok=True)
         self.image.unserve()
-        self._config.unlink(missing_ok=True)
 
     def remove(self, number: int) -> None:
         """Delete a version that is not served; its folder is taken out of Triton's sight first."""

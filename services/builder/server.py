@@ -90,11 +90,19 @@ class Server:
             raise ServerError(f"Triton at {self._url} did not unload {name}: {error.message()}", hint=_hint(error)) from None
 
     def parameter(self, name: str, parameter: str) -> str:
-        """A parameter in the config of a loaded model; "" where the model is not loaded, or has none of that name."""
+        """A parameter in the config of a loaded model; "" where the model is not loaded, or has none of that name.
+
+        Raises:
+            ServerError: the server does not say.
+        """
         try:
-            config = self._client.get_model_config(name, client_timeout=_PROBE_SECONDS).config
-        except InferenceServerException:
-            return ""
+            config = self._client.get_model_config(name, client_timeout=self._timeout).config
+        except InferenceServerException as error:
+            if "unknown model" in (error.message() or ""):
+                return ""
+            raise ServerError(
+                f"Triton at {self._url} does not say what it has of {name}: {error.message()}", hint=f"look into its log: {server_log()}"
+            ) from None
         return str(config.parameters[parameter].string_value)
 
     def infer(self, name: str, version: int, inputs: tuple[str, Array], output: str) -> Array:

@@ -84,7 +84,7 @@ class ServedModel:
             classes: as above.
 
         Raises:
-            BadPictureError: one of them is no picture that the server can read; it looked at none behind that one.
+            BadPictureError: one of them, the first, is no picture that the server can read.
             ServerError: it refuses, or cannot be reached.
         """
         batch = np.empty((len(files), 1), np.object_)

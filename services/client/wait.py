@@ -11,7 +11,7 @@ from services.client.connect import connect
 from services.client.protocol import CONNECT_SECONDS, AbsentError, BusyError, Transport, UnreachableError
 from services.core import hints, stage
 from services.core.errors import ServerError, SettingsError
-from services.core.names import image_name
+from services.core.names import by_themselves
 from services.core.settings import ClientSettings
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _ready_model(transport: Transport, wanted: str) -> str:
     """
     if wanted and transport.is_ready(wanted):
         return wanted
-    others = _by_themselves(transport.models())
+    others = by_themselves(transport.models())
     if not wanted and len(others) == 1:
         return others[0]
     if not wanted and others:
@@ -87,12 +87,6 @@ def _ready_model(transport: Transport, wanted: str) -> str:
     published = hints.command("builder", "list")
     hint = f"its log says why ({hints.server_log()}); `{published}` shows what is published; --model (MODEL_NAME) names another"
     raise NotReadyError(f"{transport.where} answers, but {what}", hint=hint)
-
-
-def _by_themselves(models: list[str]) -> list[str]:
-    """The models without those that take files for one of them."""
-    for_files = {image_name(name) for name in models}
-    return [name for name in models if name not in for_files]
 
 
 def patiently(ask: Callable[[], Result], seconds: float) -> Result:

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -40,6 +41,7 @@ class Workers(Generic[Connection]):
         self._idle = 0
         self._lock = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
         # A process that ends while a thread is inside of the libraries may crash.
         atexit.register(self.close, LEAVE_SECONDS)
 
@@ -47,12 +49,14 @@ class Workers(Generic[Connection]):
         """Have a job done.
 
         Raises:
-            RuntimeError: the workers were closed.
+            RuntimeError: the workers were closed, or another process made them: threads do not survive a fork.
         """
         future: Future[Outcome] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("this classifier is closed")
+            if os.getpid() != self._process:
+                raise RuntimeError("this classifier was used before the process was forked; make one in each process")
             self._jobs.put((future, job))
             self._idle -= 1
             if self._idle < 0 and len(self._threads) < self._size:

@@ -1,11 +1,13 @@
 """How a model is called; standard library only, for the Triton image has nothing else."""
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 ONNX_PREFIX = "onnx:"
 FACTORY_PREFIX = "py:"
 _IMAGE_SUFFIX = "_image"
+_TRIAL = re.compile(r"trial-[ab]\.")
 
 
 def served_name(model: str, override: str = "") -> str:
@@ -37,3 +39,22 @@ def image_name(name: str) -> str:
 def is_image_name(name: str) -> bool:
     """Whether a name is one that ``image_name`` makes."""
     return name.endswith(_IMAGE_SUFFIX)
+
+
+def trial_name(name: str, slot: str) -> str:
+    """The name of a copy of ``name`` that scripts/tune has the server load beside it for a while; ``slot`` is a or b.
+
+    >>> trial_name("resnet50", "a")
+    'trial-a.resnet50'
+    """
+    return f"trial-{slot}.{name}"
+
+
+def by_themselves(names: Iterable[str]) -> list[str]:
+    """Of the models of a server those that one may mean without a name: not those that take files for another, and no trials.
+
+    >>> by_themselves(["b", "b_image", "a", "trial-a.b", "trial-a.b_image"])
+    ['a', 'b']
+    """
+    found = set(names)
+    return sorted(name for name in found - {image_name(name) for name in found} if not _TRIAL.match(name))

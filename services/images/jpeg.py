@@ -10,7 +10,7 @@ MAX_SCANS = 100
 """Of one JPEG: a progressive one has about ten, and each costs a pass over all pixels, even where it holds next to nothing."""
 _SCALES = (8, 4, 2)  # what libjpeg has fast code for
 _START_OF_SCAN, _END = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # of those that have a length
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")  # of those that have a length; no repetition: a run of 0xff would cost its square
 
 
 def check_scans(data: bytes, image: Image.Image, name: str) -> None:

@@ -7,17 +7,16 @@ import json
 import shlex
 import sys
 
-from services.core.names import image_name
+from services.core.names import by_themselves
 
 
 def served_models(port: int) -> list[str]:
-    """The models that the server has, without those beside them that take files; none where it does not say."""
+    """The models of the server that one may mean; none where it does not say."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/v2/models/stats")
         found = json.loads(connection.getresponse().read())
-        names = {entry["name"] for entry in found["model_stats"]}
-        return sorted(names - {image_name(name) for name in names})
+        return by_themselves(entry["name"] for entry in found["model_stats"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return []
     finally:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 TELL_SECONDS = 5.0
 """How often somebody who waits is told that it goes on."""
@@ -14,13 +15,15 @@ GRACE_SECONDS = 5.0
 """What a process gets to end, beyond what it needs by itself, before it is killed."""
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> int:
+def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, output: IO[str] | None = None) -> int:
     """Run a program to its end; one that was killed by a signal gives 128 and the signal's number, as in a shell.
+
+    What it prints goes to ``output``, or where our own goes.
 
     Whatever interrupts us (Ctrl-C, SIGTERM) reaches it as SIGTERM, and it gets the time to clean up. Ctrl-C itself it does not
     see: while it still imports modules, it could only end in a traceback.
     """
-    with subprocess.Popen(command, env=environment, cwd=folder, preexec_fn=_ignore_ctrl_c) as process:
+    with subprocess.Popen(command, env=environment, cwd=folder, stdout=output, preexec_fn=_ignore_ctrl_c) as process:
         try:
             code = process.wait()
         except BaseException:

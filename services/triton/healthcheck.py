@@ -14,7 +14,7 @@ from pathlib import Path
 
 QUESTION_SECONDS = 25.0
 """How long the server may take for one question: a busy server is not a sick one."""
-_STALE_SECONDS = QUESTION_SECONDS + 15.0
+_STALE_SECONDS = 2 * QUESTION_SECONDS + 15.0
 
 
 def verdict_file(environ: Mapping[str, str]) -> Path:

@@ -4,6 +4,7 @@ Not an ensemble: while ``<model>`` is replaced, an ensemble could hand pixels ma
 its version, and is asked again where that version has gone. API: ``README.md`` of triton-inference-server/python_backend.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from services.core.published import ENCODED, VERSION
 from services.images.preprocess import InputArray
 from services.triton.decoder import Decoder, Picture
 from services.triton.published import Published
+
+MOST_WORKERS = 16
+"""Of all instances, where no setting says otherwise: each may need a gigabyte for the largest picture that is taken."""
 
 
 @dataclass
@@ -61,7 +65,7 @@ class TritonPythonModel:
         self._labels_sha256 = told["labels_sha256"]
         self._output = config["output"][0]["name"]
         found, instances = cpus.find(), sum(group["count"] for group in config["instance_group"])
-        workers = int(told["decode_workers"]) or max(1, found.number // instances)
+        workers = int(told["decode_workers"]) or max(1, min(found.number, MOST_WORKERS) // instances)
         pb_utils.Logger.log_info(f"{config['name']}: {found}, instances: {instances}, each with {workers} threads that decode")
         self._decoder = Decoder(workers, int(told["max_pixels"]), int(told["max_image_bytes"]))
         self._answered: Published | None = None
@@ -73,9 +77,14 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer all requests; each gets its own rows or its own error."""
         questions = [_question(request) for request in requests]
-        refusal, decoded_as = Refusal(f"{self._folder.name} is not in service", pb_utils.TritonError.UNAVAILABLE), None
+        out = Refusal(f"{self._folder.name} is not in service", pb_utils.TritonError.UNAVAILABLE)
+        refusal, decoded_as = out, None
         try:
             for version in self._versions():
+                if version.card.labels_sha256 != self._labels_sha256:
+                    message = f"{self._folder.name} was replaced by a version with other classes; where that lasts, run the builder again"
+                    refusal = Refusal(message, pb_utils.TritonError.UNAVAILABLE) if refusal is out else refusal
+                    continue
                 if decoded_as != version.card.preprocessing:
                     decoded_as = version.card.preprocessing
                     self._decode(questions, decoded_as)
@@ -84,22 +93,29 @@ class TritonPythonModel:
                 if not isinstance(answers, Refusal):
                     self._answered = version
                     return self._responses(questions, version.number, answers)
-                refusal = answers
+                refusal = answers if refusal is out else refusal  # the first says most
+        except FileNotFoundError:
+            refusal = out
         except (StackError, OSError) as error:
             refusal = Refusal(f"{self._folder.name} cannot be asked: {error}", pb_utils.TritonError.UNAVAILABLE)
         return [(question.refusal or refusal).response() for question in questions]
 
     def _versions(self) -> Iterator[Published]:
-        """Whom to ask: the version that answered last, and if it does not, the one that is live by now.
+        """Whom to ask: the version that answered last; if it does not, the one that is live by now; then the others, newest first.
 
-        A version that is being published is live on disk before the server has loaded it, hence the order.
+        A version that is being published is live on disk before the server has loaded it, and the server has no version but one.
         """
-        last = self._answered
-        if last and last.is_as_read(self._folder):
+        last = self._answered if self._answered and self._answered.is_as_read(self._folder) else None
+        if last:
             yield last
-            if last.is_live(self._folder):
-                return
-        yield Published.live(self._folder)
+        live = Published.live(self._folder)
+        if not last or (live.number, live.modified) != (last.number, last.modified):
+            yield live
+        others = (int(path.name) for path in self._folder.glob("[0-9]*") if path.name.isdecimal())
+        for number in sorted(others, reverse=True):
+            if number not in (live.number, last.number if last else 0):
+                with contextlib.suppress(StackError, OSError):
+                    yield Published.read(self._folder, number)
 
     def _decode(self, questions: Sequence[Question], preprocessing: Preprocessing) -> None:
         decoded = iter(self._decoder.decode([picture for question in questions for picture in question.pictures], preprocessing))
@@ -110,8 +126,6 @@ class TritonPythonModel:
     def _ask(self, version: Published, inputs: Sequence[InputArray]) -> npt.NDArray[Any] | Refusal:
         """Scores FP32 ``[N,classes]`` of one version, in batches that it takes."""
         card, size = version.card, version.record.max_batch
-        if card.labels_sha256 != self._labels_sha256:
-            return Refusal(f"{card.name} is being replaced by a version with other classes", pb_utils.TritonError.UNAVAILABLE)
         parts: list[npt.NDArray[Any]] = []
         for start in range(0, len(inputs), size):
             request = pb_utils.InferenceRequest(

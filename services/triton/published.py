@@ -26,7 +26,11 @@ class Published:
             ContractError: something is missing or damaged.
             OSError: the folder cannot be read.
         """
-        number = live_version((folder / CONFIG).read_text())
+        return cls.read(folder, live_version((folder / CONFIG).read_text()))
+
+    @classmethod
+    def read(cls, folder: Path, number: int) -> Self:
+        """A version, live or not; raises what ``live`` does."""
         own = folder / str(number)
         return cls(number, _modified(folder, number), ModelCard.load(own / CARD), BuildRecord.load(own / RECORD))
 

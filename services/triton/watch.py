@@ -47,6 +47,10 @@ class Spoiled(Unhealthy):
     """A question failed through no fault of the server."""
 
 
+class Slow(Unhealthy):
+    """No answer in time."""
+
+
 @dataclass(frozen=True)
 class Version(Published):
     """A published version, and what it must answer."""
@@ -70,7 +74,7 @@ class Watcher:
     def __init__(self, port: int, folder: Path, verdict: Path) -> None:
         self._port, self._folder, self._verdict = port, folder, verdict
         self._proven: Version | None = None
-        self._image_proven = False
+        self._image_proven, self._image_said = False, ""
         self._row = 0
         self._failed: deque[bool] = deque(maxlen=RECENT_TURNS)
 
@@ -121,7 +125,7 @@ class Watcher:
             if self._ready(f"{name}/versions/{version.number}"):
                 agreement = self._answers(version, version.golden, Limits.of(version.record.accuracy.model_dump()))
                 log.info("version %d: %s", version.number, agreement)
-                self._proven = version
+                self._proven, self._image_proven = version, False
                 self._failed.clear()  # what a switch of versions may have cost says nothing of the new one
                 return version.number
             if self._proven is None:
@@ -147,9 +151,16 @@ class Watcher:
                 raise Unhealthy(f"model {name} is not ready")
             picture = picture_of(one.inputs[0], version.card.preprocessing)
             answer = self._infer(name, name, picture, {"Inference-Header-Content-Length": "0"})
+        except Slow as error:  # it may have the largest pictures before it that it takes
+            raise Spoiled(f"{name}: {error}") from None
         except Unhealthy as error:
-            # The builder loads it after the model itself: no fault of the server, the first time.
-            raise error if self._image_proven else Spoiled(str(error)) from None
+            if self._image_proven:
+                raise
+            # The builder loads it after the model itself; and a server that cannot load it still serves the model.
+            if str(error) != self._image_said:
+                log.warning("pictures as files: %s", error)
+            self._image_said = str(error)
+            return
         scores, number = answer[version.card.output.name], int(answer[VERSION][0, 0])
         if number == version.number:  # else a switch of versions came between the two questions
             self._demand(name, measure(scores, one.scores, limits))
@@ -206,6 +217,8 @@ class Watcher:
             connection.request(method, f"/v2/models/{path}", body, headers or {})
             response = connection.getresponse()
             return response, response.read()
+        except TimeoutError:
+            raise Slow(f"no answer within {QUESTION_SECONDS:g} s") from None
         except OSError as error:
             raise Unhealthy(f"nothing answers on port {self._port}: {error}") from None
         finally:

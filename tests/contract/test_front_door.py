@@ -12,7 +12,7 @@ from services.core.settings.reference import keys
 from tests.checkout import copy_checkout, link_environment
 from tests.ports import free_ports
 
-DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock")
+DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "bench", "tune")
 
 # An engine and a Compose that note what they are asked; `state` holds what they tell.
 DOCKER = """#!/bin/bash
@@ -36,7 +36,7 @@ esac
 def copy(tmp_path_factory):
     """A clean copy whose path has a blank."""
     clone = copy_checkout(tmp_path_factory.mktemp("copies") / "a clone")
-    link_environment(clone, "launcher", "local")
+    link_environment(clone, "launcher", "dev", "local")
     return clone
 
 
@@ -107,6 +107,12 @@ def test_the_help_of_a_door_names_every_option_of_its_stage(clone, run_python, d
     assert {option for option in options if f"{option} " not in text.replace("]", " ").replace(":", " ")} == set()
 
 
+def test_the_help_of_tune_names_every_option(clone, run_python):
+    told = run_python("from benchmarks.tune import parse_arguments; parse_arguments(['--help'])").stdout
+    options = set(re.findall(r"--[a-z][a-z0-9-]+", told)) - {"--admin-key-file", "--builder"}
+    assert {option for option in options if f"{option} " not in run(clone, "scripts/tune", "--help").stdout} == set()
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -116,6 +122,7 @@ def test_the_help_of_a_door_names_every_option_of_its_stage(clone, run_python, d
         ("scripts/down", "now"),
         ("scripts/classify",),
         ("scripts/builder",),
+        ("scripts/tune", "--p9=20ms"),
         ("scripts/doctor", "--jsn"),
     ],
 )
@@ -133,7 +140,7 @@ def test_no_picture_is_named_by_an_empty_word(clone):
     assert 'a picture named ""' in done.stderr
 
 
-@pytest.mark.parametrize("command", [("scripts/classify", "x.jpg"), ("scripts/builder", "list")])
+@pytest.mark.parametrize("command", [("scripts/classify", "x.jpg"), ("scripts/builder", "list"), ("scripts/tune",)])
 def test_what_runs_nowhere_cannot_be_asked(clone, command):
     done = run(clone, *command)
     assert done.returncode == 8
@@ -254,6 +261,19 @@ class TestDocker:
         assert run(docker, "scripts/down").returncode == 0
         assert asked(docker).splitlines()[-1] == "project second"
         assert not (docker / ".stack" / "launcher").exists()
+
+    def test_tune_wants_a_server_and_the_engine_that_is_served(self, docker, ports):
+        assert run(docker, "scripts/up", "--cpu", **ports).returncode == 0
+        done = run(docker, "scripts/tune")
+        assert done.returncode == 8
+        assert "the server does not run" in done.stderr
+        (docker / "running").touch()
+        plan = json.dumps({"model": "m", "live": 2, "engine": "other", "up_to_date": False})
+        stand_in(docker, "docker", DOCKER + f'case "$*" in *" builder build --dry-run --json") echo \'{plan}\' ;; esac\n')
+        done = run(docker, "scripts/tune")
+        assert done.returncode == 2, done.stderr
+        assert "another engine of m than version 2, which is served" in done.stderr
+        assert run(docker, "scripts/tune", "--p99", "soon").returncode == 2
 
     def test_the_builder_gets_what_up_was_given_and_the_client_asks_for_what_is_served(self, docker, ports):
         assert run(docker, "scripts/up", "--cpu", MODEL="resnet18", TOP_K="3", **ports).returncode == 0

@@ -90,8 +90,9 @@ def test_a_report_has_every_cell_and_every_figure_is_finite(reports: Path, lite0
 
 
 def test_ctrl_c_keeps_what_was_measured_and_it_is_compared(reports: Path, lite0: Stack) -> None:
-    words = (*SHORT, "--rounds=1000", "--clients=1", "--protocols=http", "--output", str(reports))
     before = reports_in(reports)
+    earlier = before[-1] / "report.json"
+    words = (*SHORT, "--rounds=1000", "--clients=1", "--protocols=http", "--output", str(reports), "--against", str(earlier))
     with subprocess.Popen(
         command(*words), env=environment(lite0), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as run:
@@ -109,7 +110,7 @@ def test_ctrl_c_keeps_what_was_measured_and_it_is_compared(reports: Path, lite0:
     report = json.loads((folder / "report.json").read_text())
     assert (report["complete"], report["stopped"]) == (False, "interrupted")
     assert "Incomplete: interrupted" in (folder / "index.html").read_text()
-    assert report["against"]["report"] == str(before[-1] / "report.json")
+    assert report["against"]["report"] == f"{before[-1].name}/report.json"
     assert {one["section"] for one in report["against"]["differences"]} >= {"closed", "engine", "library"}
 
 

@@ -54,6 +54,13 @@ class DockerSettings(Settings):
     exporter_memory: str = setting("16g", "most memory of the exporter's container", values="a size, `16g`")
     builder_memory: str = setting("16g", "most memory of the builder's container", values="a size, `16g`")
     triton_memory: str = setting("16g", "most memory of the server's container", values="a size, `16g`")
+    triton_shm_size: str = setting(
+        "2g",
+        "most shared memory of the server's container; its Python models take pictures and scores through it",
+        values="a size, `2g`",
+        advice="Raise it where the log says `Failed to increase the shared memory pool size`: many long files at a time. What is not "
+        "used costs nothing, but what was used once stays taken until the server ends",
+    )
     client_memory: str = setting("2g", "most memory of the client's container", values="a size, `2g`")
     pids_limit: int = setting(4096, "most processes and threads of a container", ge=1)
     log_max_size: str = setting("10m", "size of a log file of a container", values="a size, `10m`")

@@ -72,12 +72,25 @@ def test_only_what_both_have_is_compared():
     assert differences(a_report(), other) == []
 
 
+def test_where_either_was_saturated_only_throughput_is_compared():
+    row = {"asked": "pixels", "protocol": "http", "rate": 47, "images_per_second": figure(47), "p50_ms": figure(9), "saturated": False}
+    quiet, full = a_report(closed=[], open=[row]), a_report(closed=[], open=[{**row, "p50_ms": figure(900), "saturated": True}])
+    assert verdicts(quiet, quiet) == {"images_per_second": "same", "p50_ms": "same"}
+    assert verdicts(quiet, full) == verdicts(full, quiet) == {"images_per_second": "same"}
+
+
+def test_other_work_is_named_where_it_differs():
+    busy, idle = a_report(processor={"other_work": 1.5}), a_report(processor={"other_work": 0.1})
+    assert other_circumstances(busy, idle) == ["other work used 1.5 cores before, 0.1 now"]
+    assert other_circumstances(busy, busy) == []
+
+
 def test_other_circumstances_are_named():
     after = a_report(versions={"numpy": "2"}, served={"version": 3})
     assert other_circumstances(a_report(), after) == ["served, version: 1 before, 3 now", "versions, numpy: 1 before, 2 now"]
 
 
-def test_the_newest_whole_report_of_the_same_machine_and_model_is_taken(tmp_path):
+def test_the_newest_whole_report_of_the_same_machine_model_and_settings_is_taken(tmp_path):
     now = a_report(started="2026-06-01T00:00:00Z")
     kept = {
         "2026-01-01": a_report(),
@@ -86,6 +99,7 @@ def test_the_newest_whole_report_of_the_same_machine_and_model_is_taken(tmp_path
         "2026-03-02": a_report(model="other"),
         "2026-03-03": a_report(machine={"processor": "Q", "cores": 2, "memory_gib": 8}),
         "2026-03-04": a_report(format=FORMAT + 1),
+        "2026-03-05": a_report(settings={"rounds": 2}),
         "2026-07-01": a_report(started="2026-07-01T00:00:00Z"),
     }
     for name, content in kept.items():

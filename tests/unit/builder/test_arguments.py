@@ -35,6 +35,8 @@ def test_a_command_and_what_it_takes(line, command, version, model):
         ("list 3", "list takes no further words, found '3'"),
         ("rollback 3 4", "unrecognized arguments: 4"),
         ("list --force", "--force belongs to build, found it with list"),
+        ("verify --dry-run", "--dry-run belongs to build, found it with verify"),
+        ("build --force --dry-run", "--force compiles in any case"),
         ("--fource", "unrecognized arguments: --fource"),
     ],
 )

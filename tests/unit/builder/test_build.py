@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from services.builder import candidate, precision
-from services.builder.build import build
+from services.builder.build import Plan, build, plan
 from services.builder.compilers import onnxruntime
 from services.builder.compilers.onnxruntime import OnnxRuntimeCompiler
 from services.builder.precision import Lowered, UnfitGraphError
@@ -75,6 +75,22 @@ def test_an_export_is_built_once_and_then_up_to_date(settings):
     before = {path: path.stat().st_mtime_ns for path in settings.model_repository_dir.rglob("*") if path.name != ".lock" and path.is_file()}
     assert build(settings, OnnxRuntimeCompiler(), None, force=False) == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_plan_is_what_a_build_then_does(settings):
+    compiler, folder = OnnxRuntimeCompiler(), settings.model_repository_dir / "tiny"
+    assert plan(settings, compiler) == Plan(None, "none", up_to_date=False)
+    assert not folder.exists()
+    build(settings, compiler, None, force=False)
+    assert plan(settings, compiler) == Plan(1, "live", up_to_date=True)
+    served_otherwise = settings.model_copy(update={"max_queue_delay_us": 500})
+    assert plan(served_otherwise, compiler) == Plan(1, "live", up_to_date=False)
+    other_engine = settings.model_copy(update={"max_batch": 16})
+    assert plan(other_engine, compiler) == Plan(1, "none", up_to_date=False)
+    build(other_engine, compiler, None, force=False)
+    assert plan(served_otherwise, compiler) == Plan(2, "other", up_to_date=False)
+    (folder / "2" / "model.onnx").write_bytes(b"damaged")
+    assert plan(other_engine, compiler) == Plan(2, "none", up_to_date=False)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])

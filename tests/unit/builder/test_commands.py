@@ -24,10 +24,13 @@ class Told:
         self.files: list[bytes] = []
         self.scores, self.refuses = SCORES, False
         self.folder: ModelFolder | None = None
+        self.cannot = ""  # which model it cannot load
         self.image = ""  # fingerprint of the config that is loaded of tiny_image
 
     def load(self, name, version):
         self.calls.append(("load", name, version))
+        if name == self.cannot:
+            raise ServerError("it cannot")
         if name == "tiny_image":
             assert self.folder
             self.image = self.folder.image.fingerprint()
@@ -242,3 +245,32 @@ def test_a_retired_model_takes_it_along(with_image, server):
     retire(with_image, server)
     assert server.calls == [("unload", "tiny_image"), ("unload", "tiny")]
     assert not list(with_image.path.parent.glob("*/config.pbtxt"))
+
+
+def test_a_server_that_cannot_load_it_serves_the_model_all_the_same(with_image, server, caplog):
+    server.image = ""
+    server.cannot = "tiny_image"
+    ensure_served(with_image, 3, server)
+    rollback(with_image, 2, server)
+    rollback(with_image, 3, server)
+    assert with_image.live() == 3
+    assert "takes no pictures as files: it cannot; a server of an older release" in caplog.text
+
+
+def test_a_model_of_somebody_elses_under_its_name_is_left_alone(folder, server, stage_version, make_config):
+    config = folder.image.path / "config.pbtxt"
+    config.parent.mkdir()
+    config.write_text('platform: "ensemble"')
+    with folder.locked(0), folder.staging() as staging, pytest.raises(RepositoryError, match="tiny_image holds a model of another kind"):
+        publish(folder, stage_version(staging / "fp32", "three"), make_config(), server)
+    assert (folder.live(), config.read_text()) == (2, 'platform: "ensemble"')
+
+
+def test_a_retirement_that_fails_brings_it_back_into_the_server(with_image, server):
+    server.refuses = True
+    server.calls.clear()
+    with pytest.raises(ServerError):
+        retire(with_image, server)
+    assert with_image.live() == 3
+    assert (with_image.image.path / "config.pbtxt").exists()
+    assert ("load", "tiny", 3) in server.calls

@@ -232,3 +232,15 @@ def test_a_process_that_ends_waits_for_the_jobs_that_have_begun(run_python):
         "begun.wait(20)\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_process_that_was_forked_is_told_so(monkeypatch):
+    workers = Workers(1, contextlib.nullcontext)
+    try:
+        assert workers.submit(lambda _: 1).result(5) == 1
+        monkeypatch.setattr("os.getpid", lambda: 0)
+        with pytest.raises(RuntimeError, match="forked"):
+            workers.submit(lambda _: 1)
+    finally:
+        monkeypatch.undo()
+        workers.close()

@@ -163,3 +163,12 @@ def test_a_huge_file_is_not_read_to_its_end(tmp_path):
         file.truncate(MAX_FILE_BYTES * 100)
     with pytest.raises(ImageError, match="more than 64 MiB"):
         decode(huge)
+
+
+def test_filler_between_the_markers_of_a_jpeg_costs_no_time():
+    """A search that went back over each run of filler would take hours."""
+    picture = encoded(Image.new("RGB", (40, 30), "teal"), "JPEG")
+    decoded = decode(picture[:2] + b"\xff" * 1_000_000 + picture[2:])
+    assert decoded.size == (40, 30)
+    with pytest.raises(ImageError):
+        decode(picture[:2] + b"\xff" * 1_000_000)
