@@ -143,7 +143,7 @@ def test_disk_full(exported: Stack, full: str, precision: str) -> None:
     """A version needs more than 24 kB, and the graph at its precision more than 8 kB."""
     size = {"model_repository": "24k", "artifacts": "8k"}[full]
     small = exported.folders.repository if full == "model_repository" else exported.folders.artifacts / exported.name / "build"
-    small.mkdir(parents=True)
+    small.mkdir(parents=True, exist_ok=True)  # another test may have built in it
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
