@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The one virtual environment, .venv (it may be a link). It grows: launcher is a part of dev and of local, and these are parts
 # of test, with the same pins, so nothing that is installed goes when more is asked for, and a server that runs in it goes on.
+# Where there is an NVIDIA GPU, local and test get what uses it (gpu.lock).
 # Sourced after common.sh.
 
 venv=$PWD/.venv
@@ -26,11 +27,15 @@ find_python() { # launcher, dev, local or test
     "apt install python3.11 python3.11-venv libpython3.11 (Ubuntu 24.04: 3.12), or use Docker: scripts/up --cpu"
 }
 
-sum_of_locks() { sha256sum requirements/{launcher,dev,local,test}.lock | sha256sum | cut -c1-16; }
+sum_of_locks() { sha256sum requirements/{launcher,dev,local,test,gpu}.lock | sha256sum | cut -c1-16; }
 
 make_environment() { # launcher, dev, local or test: adds to .venv what it lacks of that lock file
+  has_environment "$1" || add_packages "$1"
+  if [[ $1 == local || $1 == test ]] && ! has_environment gpu && nvidia-smi -L >/dev/null 2>&1; then use_gpu; fi
+}
+
+add_packages() { # launcher, dev, local or test
   local lock=requirements/$1.lock sum version
-  ! has_environment "$1" || return 0
   sum=$(sum_of_locks)
   version=$(find_python "$1") || exit $?
   if [ "$(version_of_venv)" != "$version" ]; then
@@ -42,6 +47,7 @@ make_environment() { # launcher, dev, local or test: adds to .venv what it lacks
   fi
   step "packages of $lock" "$venv/bin/python" -m pip install --no-deps --requirement "$lock"
   if [[ $1 == local || $1 == test ]]; then install_stub "$version"; fi
+  rm -f "$venv"/.gpu-* # what was installed may lie over its files
   local name
   for name in launcher dev local test; do
     find "$venv/" -maxdepth 1 -name ".$name-*" ! -name "*-$sum" -delete # made from other lock files
@@ -49,7 +55,16 @@ make_environment() { # launcher, dev, local or test: adds to .venv what it lacks
   done
 }
 
-has_environment() { # launcher, dev, local or test
+use_gpu() { # puts onnxruntime-gpu in the place of onnxruntime: their files have the same names
+  local python=$venv/bin/python
+  step "ONNX Runtime without GPU goes" "$python" -m pip uninstall --yes onnxruntime onnxruntime-gpu
+  # Their own metadata says which CUDA packages they want that PyTorch has not brought.
+  step "ONNX Runtime and DALI for NVIDIA GPUs" "$python" -m pip install --constraint requirements/gpu.lock \
+    'onnxruntime-gpu[cuda,cudnn]' nvidia-dali-cuda130
+  touch "$venv/.gpu-$(sum_of_locks)"
+}
+
+has_environment() { # launcher, dev, local, test or gpu
   [ -e "$venv/.$1-$(sum_of_locks)" ]
 }
 

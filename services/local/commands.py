@@ -13,7 +13,7 @@ from services.core import log as logging_setup
 from services.core import stage
 from services.core.errors import ToolError
 from services.core.settings.check import check
-from services.local import dotenv, processes
+from services.local import dotenv, gpu, processes
 from services.local.closing import closing, served_models
 from services.local.stack import PORTS, Folders, Stack
 
@@ -56,7 +56,7 @@ def work(argv: list[str]) -> int:
     own = {key: value for key, value in os.environ.items() if value}
     written = dotenv.read(ROOT / ".env", own)
     settings = {**written, **own}
-    stack = Stack(Folders.of_checkout(ROOT, settings), settings)
+    stack = Stack(Folders.of_checkout(ROOT, settings), settings, {"ACCELERATOR": gpu.accelerator(settings)})
     if options.command == "down":
         log.info("server stopped" if stack.stop() else "no server runs")
         (stack.folders.state / "launcher").unlink(missing_ok=True)

@@ -79,6 +79,7 @@ class Stack:
             "LAUNCHER": "local",
             "MODEL": settings.get("MODEL") or DEFAULT_MODEL,
             "ACCELERATOR": "onnxruntime",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi counts, which the builder asks
             "ADMIN_KEY_FILE": str(folders.state / "admin.key"),
             "ARTIFACTS_DIR": str(folders.artifacts),
             "MODEL_REPOSITORY_DIR": str(folders.repository),

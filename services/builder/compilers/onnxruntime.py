@@ -1,20 +1,27 @@
-"""ONNX Runtime on the CPU: graph optimisation ahead of time, and the Python-backend model that runs the result."""
+"""ONNX Runtime on the CPU, with the graph optimised ahead of time, or on an NVIDIA GPU; a Python-backend model runs the result."""
 
 import platform
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnxruntime
 
 from services.builder.compilers.base import Array, Engine, Inspection, Profile, Serving
+from services.builder.compilers.nvidia import gpus, like_first
 from services.builder.compilers.speed import ROUNDS, speed
 from services.core import cpus
 from services.core.card import Tensor
 from services.core.errors import ToolError
+from services.core.files import writing
 from services.core.record import Compiler as CompilerRecord
 from services.core.record import Hardware
 from services.core.stage import progress
 from services.numerics.dtypes import triton_name
+from services.onnx_graphs.cuda_runner import CudaRunner
 from services.onnx_graphs.session import Optimise, graph_runner, reason, session
 
 _SERVICES = Path(__file__).resolve().parents[2]
@@ -24,6 +31,8 @@ _CODE = (
     ("agreement.py", _SERVICES / "numerics" / "agreement.py"),
     ("cpus.py", _SERVICES / "core" / "cpus.py"),
 )
+_CUDA = ("cuda_runner.py", _SERVICES / "onnx_graphs" / "cuda_runner.py")
+_GPU_INSTANCES = 1
 _ROUND_MS = 300
 _LEAST_RUNS = 3
 
@@ -63,13 +72,13 @@ class OnnxRuntimeCompiler:
 
     def inspect(self, engine: Engine, inputs: Array) -> Inspection:
         """Names, types and shapes as the optimised graph has them, and its speed: one round to warm up, then those that count."""
-        loaded = session(engine.path)
+        run, loaded, notes = self._loaded(engine)
 
         def times() -> list[float]:
             spans: list[float] = []
             while sum(spans) < _ROUND_MS or len(spans) < _LEAST_RUNS:
                 start = time.perf_counter()
-                loaded.run(None, {engine.input_name: inputs})
+                run(inputs)
                 spans.append((time.perf_counter() - start) * 1000)
             return spans
 
@@ -80,11 +89,54 @@ class OnnxRuntimeCompiler:
             max_batch=engine.max_batch,
             precisions=None,
             speed=speed(len(inputs), [times() for _ in range(ROUNDS)]),
+            notes=notes,
         )
 
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Run in one process; rows go through in batches that the profile allows."""
-        return graph_runner(engine.path, engine.max_batch)(inputs)
+        run = self._loaded(engine)[0]
+        return np.concatenate([run(inputs[start : start + engine.max_batch]) for start in range(0, len(inputs), engine.max_batch)])
+
+    def _loaded(self, engine: Engine) -> tuple[Callable[[Array], Array], onnxruntime.InferenceSession, tuple[str, ...]]:
+        """What runs a batch, its session, and what there is to say of it."""
+        loaded = session(engine.path)
+        return graph_runner(loaded, engine.max_batch), loaded, ()
+
+
+class OnnxRuntimeGpuCompiler(OnnxRuntimeCompiler):
+    """Proves that a graph runs on the GPU; the server optimises it as it loads it, for the GPU that it finds."""
+
+    serving = Serving(backend="python", default_model_filename=_MODEL_NAME, code=(*_CODE, _CUDA))
+
+    def __init__(self) -> None:
+        self._devices = gpus()
+
+    def identity(self) -> tuple[CompilerRecord, Hardware]:
+        """ONNX Runtime's version and the first GPU."""
+        return CompilerRecord(name="onnxruntime-gpu", version=onnxruntime.__version__), self._devices[0]
+
+    def like_devices(self) -> tuple[int, ...]:
+        """By name, compute capability and driver."""
+        return like_first(self._devices)
+
+    def instances(self) -> int:
+        """More than one hides copies behind the other's compute."""
+        return _GPU_INSTANCES
+
+    def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
+        """Take the graph as it is: what ONNX Runtime would write for the GPU holds operators that only this very version reads."""
+        path = folder / "model.onnx"
+        with writing(folder):
+            shutil.copyfile(graph, path)
+        return Engine(path, self.identity()[0], onnx.load(path, load_external_data=False).graph.input[0].name, profile.max)
+
+    def _loaded(self, engine: Engine) -> tuple[Callable[[Array], Array], onnxruntime.InferenceSession, tuple[str, ...]]:
+        with progress("ONNX Runtime loads the graph into the GPU"):
+            try:
+                run = CudaRunner(engine.path, max_batch=engine.max_batch)
+            except Exception as error:
+                raise ToolError(f"ONNX Runtime cannot run {engine.path} on the GPU: {reason(error)}", hint="try PRECISION=fp32") from error
+        return run, run.session, () if run.captured else ("a part of it runs on the CPU, so it runs without CUDA graphs",)
 
 
 def _tensor(value: onnxruntime.NodeArg) -> Tensor:

@@ -40,7 +40,7 @@ def lower(graph: Path, out: Path, precision: str, accelerator: str, calibration:
         graph: FP32 ONNX file with one input and one output, batch dynamic.
         out: ONNX file to write; its input and output keep their names, types and shapes.
         precision: ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
-        accelerator: ``tensorrt`` or ``onnxruntime``.
+        accelerator: ``tensorrt``, ``onnxruntime`` or ``onnxruntime-gpu``.
         calibration: inputs as the graph takes them, UINT8 [N, H, W, 3] or FP32 [N, 3, H, W], N from 8 to 512.
 
     Raises:
@@ -51,7 +51,7 @@ def lower(graph: Path, out: Path, precision: str, accelerator: str, calibration:
     if spec.onnx_type == TensorProto.FLOAT:
         shutil.copyfile(graph, out)
         return Lowered()
-    model, lowered = _onnxruntime_int8(graph, calibration) if accelerator == "onnxruntime" else _tensorrt(graph, spec, calibration)
+    model, lowered = _onnxruntime_int8(graph, calibration) if accelerator == "onnxruntime" else _for_gpu(graph, spec, calibration)
     onnx.save(model, str(out))
     return lowered
 
@@ -61,7 +61,7 @@ def _onnxruntime_int8(graph: Path, calibration: NDArray[Any]) -> tuple[onnx.Mode
     return model, Lowered((f"U8 activations, S8 weights per channel, ranges from {len(calibration)} inputs",))
 
 
-def _tensorrt(path: Path, spec: PrecisionSpec, calibration: NDArray[Any]) -> tuple[onnx.ModelProto, Lowered]:
+def _for_gpu(path: Path, spec: PrecisionSpec, calibration: NDArray[Any]) -> tuple[onnx.ModelProto, Lowered]:
     graph = Graph.load(path, spec.least_opset)
     if spec.onnx_type == TensorProto.BFLOAT16:
         return to_half(graph, TensorProto.BFLOAT16), Lowered((_HALF_NOTE.format("bf16"),))

@@ -1,7 +1,8 @@
 """What each precision is: where it can be had, how its graph is made, and what it may cost; the one table of them.
 
 Sources: NVIDIA's TensorRT support matrix (hardware and precision) and explicit quantisation pages; for ONNX Runtime, its CPU
-kernel registrations: none computes in half on x86-64, so such a graph runs in FP32 between casts.
+kernel registrations: on x86-64 none computes in half, so such a graph runs in FP32 between casts; in CUDA none convolves in bf16 or in
+8 bits, so that one runs partly on the CPU.
 """
 
 from dataclasses import dataclass
@@ -47,19 +48,20 @@ class PrecisionSpec:
         """Why this precision cannot be had, or "" where it can.
 
         Args:
-            accelerator: ``tensorrt`` or ``onnxruntime``.
+            accelerator: ``tensorrt``, ``onnxruntime`` or ``onnxruntime-gpu``.
             compute_capability: of the GPU, as (major, minor); None where it is not known.
         """
         if accelerator not in self.accelerators:
             able = " or ".join(spec.name for spec in PRECISIONS.values() if accelerator in spec.accelerators)
-            return f"ONNX Runtime computes nothing in {self.name} on a CPU; it takes {able}"
-        if accelerator == "tensorrt" and compute_capability is not None and compute_capability < self.least_compute_capability:
+            where = "a CPU" if accelerator == "onnxruntime" else "a GPU"
+            return f"ONNX Runtime is not fast in {self.name} on {where}; it takes {able}"
+        if accelerator != "onnxruntime" and compute_capability is not None and compute_capability < self.least_compute_capability:
             found, least = (".".join(map(str, version)) for version in (compute_capability, self.least_compute_capability))
             return f"{self.name} needs a GPU of compute capability {least} or later, this one has {found}"
         return ""
 
 
-_BOTH, _GPU = ("tensorrt", "onnxruntime"), ("tensorrt",)
+_TENSORRT, _CPU, _GPU = "tensorrt", "onnxruntime", "onnxruntime-gpu"
 # FP32 leaves room for TF32, which TensorRT uses for it from Ampere on (10 bits of mantissa).
 _FP32 = Tolerance(max_error=0.01, mean_error=0.001, top1_agreement=1.0)
 _FP16 = Tolerance(max_error=0.03, mean_error=0.003, top1_agreement=1.0)
@@ -69,11 +71,11 @@ _EIGHT_BITS = Tolerance(max_error=0.35, mean_error=0.02, top1_agreement=0.85)
 PRECISIONS = {
     spec.name: spec
     for spec in (  # name, compute capability, accelerators, type, quantised, opset, tolerance, loss of top-1
-        PrecisionSpec("fp32", (7, 5), _BOTH, TensorProto.FLOAT, False, 0, _FP32, 0.002),
-        PrecisionSpec("fp16", (7, 5), _GPU, TensorProto.FLOAT16, False, 0, _FP16, 0.005),
-        PrecisionSpec("bf16", (8, 0), _GPU, TensorProto.BFLOAT16, False, 22, _BF16, 0.01),
-        PrecisionSpec("int8", (7, 5), _BOTH, TensorProto.INT8, True, 19, _EIGHT_BITS, 0.02),
-        PrecisionSpec("fp8", (8, 9), _GPU, TensorProto.FLOAT8E4M3FN, True, 19, _EIGHT_BITS, 0.02),
+        PrecisionSpec("fp32", (7, 5), (_TENSORRT, _CPU, _GPU), TensorProto.FLOAT, False, 0, _FP32, 0.002),
+        PrecisionSpec("fp16", (7, 5), (_TENSORRT, _GPU), TensorProto.FLOAT16, False, 0, _FP16, 0.005),
+        PrecisionSpec("bf16", (8, 0), (_TENSORRT,), TensorProto.BFLOAT16, False, 22, _BF16, 0.01),
+        PrecisionSpec("int8", (7, 5), (_TENSORRT, _CPU), TensorProto.INT8, True, 19, _EIGHT_BITS, 0.02),
+        PrecisionSpec("fp8", (8, 9), (_TENSORRT,), TensorProto.FLOAT8E4M3FN, True, 19, _EIGHT_BITS, 0.02),
     )
 }
 """By name, highest precision first."""

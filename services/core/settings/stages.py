@@ -206,14 +206,15 @@ class ServingSettings(Settings):
 class BuilderSettings(FolderSettings, PictureSettings, ServingSettings, GrpcSettings, AdminSettings):
     """Settings of the builder."""
 
-    accelerator: Literal["tensorrt", "onnxruntime"] = setting(
-        "tensorrt", "compiler and runtime of the engine: tensorrt or onnxruntime", affects="engine", by_launcher=True
+    accelerator: Literal["tensorrt", "onnxruntime", "onnxruntime-gpu"] = setting(
+        "tensorrt", "compiler and runtime of the engine: tensorrt, onnxruntime or onnxruntime-gpu", affects="engine", by_launcher=True
     )
     precision: Precision = setting(
         "fp32",
         "arithmetic of the engine: fp32, fp16, bf16, int8, fp8, or auto (the fastest that passes the accuracy gate)",
         affects="engine",
-        advice="Without a GPU: `fp32`, `int8` and `auto`. See [precisions.md](precisions.md)",
+        advice="Without a GPU: `fp32`, `int8` and `auto`; on a GPU without Docker: `fp32`, `fp16` and `auto`. "
+        "See [precisions.md](precisions.md)",
     )
     opt_batch: int = setting(8, "batch the engine is tuned for", affects="engine", ge=1, advice="Set it to the batch you expect under load")
     max_batch: int = setting(32, "largest batch the engine and the server take", affects="engine", ge=1)
@@ -268,7 +269,7 @@ class BuilderSettings(FolderSettings, PictureSettings, ServingSettings, GrpcSett
     @property
     def kind(self) -> str:
         """Instance group kind: never a silent fall-back to the CPU."""
-        return self.instance_kind or ("KIND_GPU" if self.accelerator == "tensorrt" else "KIND_CPU")
+        return self.instance_kind or ("KIND_CPU" if self.accelerator == "onnxruntime" else "KIND_GPU")
 
 
 class PortSettings(Settings):

@@ -1,10 +1,12 @@
-"""Python-backend model: runs ``model.onnx`` of its version with ONNX Runtime on the CPU.
+"""Python-backend model: runs ``model.onnx`` of its version with ONNX Runtime, on the CPU or on a GPU, as its instance group says.
 
-The builder publishes this file as ``<version>/model.py``, and beside it ``services/numerics/agreement.py`` and ``services/core/cpus.py``.
+The builder publishes this file as ``<version>/model.py``, and beside it ``services/numerics/agreement.py``, ``services/core/cpus.py``
+and for a GPU ``services/onnx_graphs/cuda_runner.py``.
 The server's Python has numpy, onnxruntime and ``triton_python_backend_utils``, and nothing of the stack.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,24 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         self._input, self._output = config["input"][0]["name"], config["output"][0]["name"]
         self._shape = tuple(int(size) for size in config["input"][0]["dims"])
-        self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), _options(config), providers=["CPUExecutionProvider"])
+        self._run = self._on_gpu(args, config, folder) if args["model_instance_kind"] == "GPU" else self._on_cpu(config, folder)
         self._prove(folder, int(config["max_batch_size"]))
+
+    def _on_cpu(self, config: dict[str, Any], folder: Path) -> Callable[[Array], Array]:
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), _options(config), providers=["CPUExecutionProvider"])
+
+        def run(batch: Array) -> Array:
+            scores: Array = session.run([self._output], {self._input: batch})[0]
+            return scores
+
+        return run
+
+    def _on_gpu(self, args: dict[str, str], config: dict[str, Any], folder: Path) -> Callable[[Array], Array]:
+        from cuda_runner import CudaRunner  # type: ignore[import-not-found]
+
+        device = int(args["model_instance_device_id"])
+        runner: Callable[[Array], Array] = CudaRunner(folder / "model.onnx", max_batch=int(config["max_batch_size"]), device=device)
+        return runner
 
     def _prove(self, folder: Path, batch: int) -> None:
         with np.load(folder / "golden.npz", allow_pickle=False) as golden:
@@ -40,10 +58,6 @@ class TritonPythonModel:
         found = np.concatenate([self._run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
         if problems := measure(found, expected, limits).problems:
             raise pb_utils.TritonModelException(f"the answers are not the original model's: {'; '.join(problems)}")
-
-    def _run(self, batch: Array) -> Array:
-        scores: Array = self._session.run([self._output], {self._input: batch})[0]
-        return scores
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all requests of a usable shape as one batch, and give each its own rows or its own error.

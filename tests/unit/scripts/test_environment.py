@@ -25,6 +25,7 @@ def clone(tmp_path, root):
     stand_ins = {
         "bin/good": PYTHON,
         "elsewhere/bin/python": PYTHON,
+        "bin/nvidia-smi": "#!/bin/sh\nexit 9\n",
         "bin/ldconfig": "#!/bin/sh\necho libpython3.11.so.1.0\n",
         "bin/python3.11": '#!/bin/sh\n[ "$1" = -c ] || { echo "$*" >>asked; cp bin/good .venv/bin/python; }\n',
     }
@@ -77,6 +78,19 @@ def test_a_changed_lock_file_is_installed_into_what_is_there(make, clone):
     with (clone / "requirements" / "test.lock").open("a") as lock:
         lock.write("wheel==1.0\n")
     assert make("test") == [torch("test"), install("test")]
+
+
+def test_a_gpu_gets_its_packages_once_and_again_after_others_may_lie_over_them(make, clone):
+    (clone / "bin/nvidia-smi").write_text("#!/bin/sh\necho GPU 0\n")
+    for_gpu = [
+        "-m pip uninstall --yes onnxruntime onnxruntime-gpu",
+        "-m pip install --constraint requirements/gpu.lock onnxruntime-gpu[cuda,cudnn] nvidia-dali-cuda130",
+    ]
+    assert make("dev") == [install("dev")]
+    assert make("local") == [torch("local"), install("local"), *for_gpu]
+    assert make("local") == []
+    assert make("test") == [torch("test"), install("test"), *for_gpu]
+    assert make("local") == make("test") == make("dev") == []
 
 
 def test_a_server_that_runs_keeps_its_stub(make, clone):

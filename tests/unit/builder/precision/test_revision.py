@@ -16,7 +16,9 @@ PINNED = {
     2: {
         ("fp32", "tensorrt"): "a6aca1a85e209ac4",
         ("fp32", "onnxruntime"): "a6aca1a85e209ac4",
+        ("fp32", "onnxruntime-gpu"): "a6aca1a85e209ac4",
         ("fp16", "tensorrt"): "3f151d6c18755fc2",
+        ("fp16", "onnxruntime-gpu"): "3f151d6c18755fc2",
         ("bf16", "tensorrt"): "770e3d68da10b7bb",
         ("int8", "tensorrt"): "800babc20b34bb9c",
         ("int8", "onnxruntime"): "a87bd2f8ed060596",
