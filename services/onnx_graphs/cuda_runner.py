@@ -56,7 +56,7 @@ class CudaRunner:
         self._input = self.session.get_inputs()[0].name
 
     def __call__(self, batch: Array) -> Array:
-        """Output FP32 ``[N, ...]`` for inputs ``[N, ...]`` of the graph's own type, N from 1 to ``max_batch``; both in the host's memory."""
+        """Output FP32 ``[N, ...]`` for inputs ``[N, ...]`` of the graph's own type, N from 1 to ``max_batch``; both in host memory."""
         if self.captured:
             return next(one for one in self._captured if one.size >= len(batch)).run(batch)
         scores: Array = self.session.run(None, {self._input: batch})[0]

@@ -7,9 +7,15 @@ from tests.local.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def settings() -> dict[str, str]:
+    """Of every stack; the tier gpu has others."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[Stack]:
     """efficientnet_lite0 with its real weights, exported, built and served; tests must leave it serving what it served."""
-    stack = Stack(tmp_path_factory.mktemp("lite0"))
+    stack = Stack(tmp_path_factory.mktemp("lite0"), **settings)
     try:
         stack.build()
         stack.serve()
@@ -19,9 +25,9 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+def tiny_export(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Stack:
     """A tiny classifier of a Python factory, exported: quick to build in any precision, for tests of versions and faults."""
-    stack = Stack(tmp_path_factory.mktemp("tiny_export"), MODEL="py:tiny_factory:tiny", CROP="32", RESIZE="32")
+    stack = Stack(tmp_path_factory.mktemp("tiny_export"), MODEL="py:tiny_factory:tiny", CROP="32", RESIZE="32", **settings)
     (stack.folder / "tiny_factory.py").write_text(
         "import torch\n"
         "def tiny():\n"
@@ -34,9 +40,9 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 
 @pytest.fixture
-def tiny(tiny_export: Stack, tmp_path: Path) -> Iterator[Stack]:
+def tiny(tiny_export: Stack, tmp_path: Path, settings: dict[str, str]) -> Iterator[Stack]:
     """A repository and a server of its own on the exported tiny classifier."""
-    stack = Stack(tmp_path, **{key: tiny_export.settings[key] for key in ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")})
+    stack = Stack(tmp_path, **{key: tiny_export.settings[key] for key in ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")}, **settings)
     try:
         yield stack
     finally:

@@ -1,0 +1,10 @@
+"""What of the GPU's runner can be seen without one; the rest: tests/gpu/test_local_gpu.py."""
+
+import pytest
+
+from services.onnx_graphs.cuda_runner import sizes
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(1, [1]), (2, [1, 2]), (12, [1, 2, 4, 8, 12]), (32, [1, 2, 4, 8, 16, 32])])
+def test_every_batch_has_a_graph_that_is_less_than_twice_its_size(largest, expected):
+    assert sizes(largest) == expected
