@@ -1,0 +1,113 @@
+"""NVIDIA DALI's part in decoding: JPEG files in, the parts of them that are to be seen out, all of one size.
+
+One pipeline does it for every model: how large the parts become, and how, comes with the data. API: DALI's ``fn.decoders.image``,
+``fn.resize`` and ``Pipeline.run``.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from services.core.card import Interpolation
+from services.core.errors import ToolError
+
+MOST_FILES = 64
+"""Of one run."""
+_TRIED_SIDE = 64
+
+
+class Part(NamedTuple):
+    """A JPEG, and two corners (height, width; in its own pixels) of the part that is to be seen.
+
+    It comes out mirrored where ``end`` lies before ``start``; what EXIF says is not looked at.
+    """
+
+    file: bytes
+    start: tuple[float, float]
+    end: tuple[float, float]
+
+
+class Dali:
+    """A pipeline, made at once and tried.
+
+    Args:
+        device: index of the GPU; None for the CPU, where the same pipeline runs without one.
+        threads: for what is done on the CPU.
+
+    Raises:
+        ToolError: it cannot be had here.
+    """
+
+    def __init__(self, device: int | None, threads: int) -> None:
+        self._device, self._threads = device, threads
+        self._pipeline: Any = None
+        file = io.BytesIO()
+        Image.new("RGB", (_TRIED_SIDE, _TRIED_SIDE)).save(file, "JPEG")
+        try:
+            self.run([Part(file.getvalue(), (0, 0), (_TRIED_SIDE, _TRIED_SIDE))], _TRIED_SIDE // 2, "bilinear")
+        except Exception as error:  # an ImportError, whatever loading libraries raises, and DALI's own
+            raise ToolError(f"DALI cannot be used here: {in_short(error)}") from error
+
+    def run(self, parts: Sequence[Part], side: int, interpolation: Interpolation) -> npt.NDArray[np.uint8]:
+        """Decode up to ``MOST_FILES``; RGB ``[N, side, side, 3]`` in the host's memory, the caller's own.
+
+        Raises:
+            Exception: of DALI's choice, for all of them together; the next run has a new pipeline, as an old DALI's is of no use then.
+        """
+        try:
+            return np.array(self._outputs(parts, side, interpolation).as_cpu().as_array())
+        except Exception:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._pipeline = None
+
+    def _outputs(self, parts: Sequence[Part], side: int, interpolation: Interpolation) -> Any:
+        """The batch of a run, where DALI has made it: in the memory of the GPU, if there is one."""
+        from nvidia.dali import types
+
+        if self._pipeline is None:
+            self._pipeline = _pipeline(self._device, self._threads)
+        how = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}[interpolation]
+        (outputs,) = self._pipeline.run(
+            files=[np.frombuffer(part.file, np.uint8) for part in parts],
+            start=np.array([part.start for part in parts], np.float32),
+            end=np.array([part.end for part in parts], np.float32),
+            size=np.full((len(parts), 2), side, np.float32),
+            interpolation=np.full(len(parts), int(how), np.int32),
+        )
+        return outputs
+
+
+def in_short(error: Exception) -> str:
+    """What DALI says in many lines, in one."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _pipeline(device: int | None, threads: int) -> Any:
+    from nvidia.dali import Pipeline, fn, types
+
+    # One run at a time: what is prefetched would be the next request's.
+    pipeline = Pipeline(batch_size=MOST_FILES, num_threads=threads, device_id=device, prefetch_queue_depth=1)
+    with pipeline:
+        files = fn.external_source(name="files", dtype=types.UINT8, ndim=1)
+        start, end, size = (fn.external_source(name=name, dtype=types.FLOAT, ndim=1) for name in ("start", "end", "size"))
+        interpolation = fn.reinterpret(fn.external_source(name="interpolation", dtype=types.INT32, ndim=0), dtype=types.INTERP_TYPE)
+        images = fn.decoders.image(
+            files,
+            device="cpu" if device is None else "mixed",
+            output_type=types.RGB,
+            adjust_orientation=False,
+            jpeg_fancy_upsampling=True,  # of the colours, as the CPU's decoder does it
+        )
+        seen = fn.resize(images, size=size, roi_start=start, roi_end=end, interp_type=interpolation, antialias=True)
+        pipeline.set_outputs(seen)
+    pipeline.build()
+    return pipeline
