@@ -65,8 +65,9 @@ def watched(cpu: Decoder, dali: Dali) -> Watched:
 
 @pytest.fixture
 def ask(watched: Watched) -> Callable[..., list[InputArray | ImageError]]:
-    def ask(*files: bytes, preprocessing: Preprocessing = recipe()) -> list[InputArray | ImageError]:
-        return watched.decode([Picture(f"picture {number}", file) for number, file in enumerate(files, 1)], preprocessing)
+    def ask(*files: bytes, preprocessing: Preprocessing | None = None) -> list[InputArray | ImageError]:
+        pictures = [Picture(f"picture {number}", file) for number, file in enumerate(files, 1)]
+        return watched.decode(pictures, preprocessing or recipe())
 
     return ask
 
@@ -145,10 +146,11 @@ def test_a_model_that_takes_normalised_floats(watched, ask):
     assert watched.left == 0
 
 
-def test_base64_of_a_file(assert_agrees, ask):
+def test_base64_of_a_file(watched, ask):
     file = jpeg(photograph(300, 200))
     plain, text = ask(file, b"data:image/jpeg;base64," + base64.b64encode(file))
     np.testing.assert_array_equal(plain, text)
+    assert watched.left == 0
 
 
 def damaged(file: bytes) -> bytes:

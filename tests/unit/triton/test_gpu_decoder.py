@@ -52,7 +52,7 @@ def test_without_dali_auto_warns_and_decodes_on_the_cpu(cpu):
 
 @pytest.mark.usefixtures("without_dali")
 def test_without_dali_gpu_refuses(cpu):
-    with pytest.raises(ToolError, match="DALI cannot be used here: .*nvidia"):
+    with pytest.raises(ToolError, match=r"DALI cannot be used here: .*nvidia"):
         decoder("gpu", cpu, 0, 1, print)
 
 
