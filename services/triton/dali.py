@@ -18,6 +18,8 @@ from services.core.errors import ToolError
 MOST_FILES = 64
 """Of one run."""
 _TRIED_SIDE = 64
+_TRIED_TOLERANCE = 8
+"""Of 255; two correct decoders differ by 1 or 2 in so smooth a picture."""
 
 
 class Part(NamedTuple):
@@ -45,12 +47,13 @@ class Dali:
     def __init__(self, device: int | None, threads: int) -> None:
         self._device, self._threads = device, threads
         self._pipeline: Any = None
-        file = io.BytesIO()
-        Image.new("RGB", (_TRIED_SIDE, _TRIED_SIDE)).save(file, "JPEG")
+        file, expected = _trial()
         try:
-            self.run([Part(file.getvalue(), (0, 0), (_TRIED_SIDE, _TRIED_SIDE))], _TRIED_SIDE // 2, "bilinear")
+            (found,) = self.run([Part(file, (0, 0), (_TRIED_SIDE, _TRIED_SIDE))], len(expected), "bilinear")
         except Exception as error:  # an ImportError, whatever loading libraries raises, and DALI's own
             raise ToolError(f"DALI cannot be used here: {in_short(error)}") from error
+        if (apart := int(np.abs(found.astype(int) - expected).max())) > _TRIED_TOLERANCE:
+            raise ToolError(f"DALI cannot be used here: its pixels are off by {apart} of 255, expected at most {_TRIED_TOLERANCE}")
 
     def run(self, parts: Sequence[Part], side: int, interpolation: Interpolation) -> npt.NDArray[np.uint8]:
         """Decode up to ``MOST_FILES``; RGB ``[N, side, side, 3]`` in the host's memory, the caller's own.
@@ -89,6 +92,16 @@ def in_short(error: Exception) -> str:
     """What DALI says in many lines, in one."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _trial() -> tuple[bytes, npt.NDArray[np.uint8]]:
+    """A JPEG that is another in each direction and colour, and the pixels of half its size that are expected of it."""
+    ramp = Image.linear_gradient("L").resize((_TRIED_SIDE, _TRIED_SIDE))
+    file = io.BytesIO()
+    Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))).save(file, "JPEG")
+    with Image.open(file) as image:
+        half = image.resize((_TRIED_SIDE // 2, _TRIED_SIDE // 2), Image.Resampling.BILINEAR)
+    return file.getvalue(), np.asarray(half)
 
 
 def _pipeline(device: int | None, threads: int) -> Any:
