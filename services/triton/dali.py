@@ -47,29 +47,46 @@ class Dali:
     def __init__(self, device: int | None, threads: int) -> None:
         self._device, self._threads = device, threads
         self._pipeline: Any = None
-        file, expected = _trial()
+        self._trial = _trial()
         try:
-            (found,) = self.run([Part(file, (0, 0), (_TRIED_SIDE, _TRIED_SIDE))], len(expected), "bilinear")
+            apart = self._try()
         except Exception as error:  # an ImportError, whatever loading libraries raises, and DALI's own
             raise ToolError(f"DALI cannot be used here: {in_short(error)}") from error
-        if (apart := int(np.abs(found.astype(int) - expected).max())) > _TRIED_TOLERANCE:
+        if apart > _TRIED_TOLERANCE:
             raise ToolError(f"DALI cannot be used here: its pixels are off by {apart} of 255, expected at most {_TRIED_TOLERANCE}")
 
     def run(self, parts: Sequence[Part], side: int, interpolation: Interpolation) -> npt.NDArray[np.uint8]:
         """Decode up to ``MOST_FILES``; RGB ``[N, side, side, 3]`` in the host's memory, the caller's own.
 
         Raises:
-            Exception: of DALI's choice, for all of them together; the next run has a new pipeline, as an old DALI's is of no use then.
+            Exception: of DALI's choice, for all of them together; the next run is none the worse.
         """
         try:
-            return np.array(self._outputs(parts, side, interpolation).as_cpu().as_array())
+            return self._crops(parts, side, interpolation)
         except Exception:
-            self.close()
+            if not self._is_alive():
+                self.close()
             raise
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Give its memory back; a run after that has a new pipeline."""
         self._pipeline = None
+
+    def _is_alive(self) -> bool:
+        """Whether the pipeline goes on after an error: that of DALI 2 does, an older one's is of no use then."""
+        try:
+            return self._try() <= _TRIED_TOLERANCE
+        except Exception:
+            return False
+
+    def _try(self) -> int:
+        """How far, of 255, the pixels of the trial are off."""
+        part, expected = self._trial
+        (found,) = self._crops([part], len(expected), "bilinear")
+        return int(np.abs(found.astype(int) - expected).max())
+
+    def _crops(self, parts: Sequence[Part], side: int, interpolation: Interpolation) -> npt.NDArray[np.uint8]:
+        return np.array(self._outputs(parts, side, interpolation).as_cpu().as_array())
 
     def _outputs(self, parts: Sequence[Part], side: int, interpolation: Interpolation) -> Any:
         """The batch of a run, where DALI has made it: in the memory of the GPU, if there is one."""
@@ -94,14 +111,14 @@ def in_short(error: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def _trial() -> tuple[bytes, npt.NDArray[np.uint8]]:
+def _trial() -> tuple[Part, npt.NDArray[np.uint8]]:
     """A JPEG that is another in each direction and colour, and the pixels of half its size that are expected of it."""
     ramp = Image.linear_gradient("L").resize((_TRIED_SIDE, _TRIED_SIDE))
     file = io.BytesIO()
     Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))).save(file, "JPEG")
     with Image.open(file) as image:
         half = image.resize((_TRIED_SIDE // 2, _TRIED_SIDE // 2), Image.Resampling.BILINEAR)
-    return file.getvalue(), np.asarray(half)
+    return Part(file.getvalue(), (0, 0), (_TRIED_SIDE, _TRIED_SIDE)), np.asarray(half)
 
 
 def _pipeline(device: int | None, threads: int) -> Any:

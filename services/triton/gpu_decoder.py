@@ -70,7 +70,7 @@ class GpuDecoder:
         try:
             crops = self._dali.run([task.part for task in run], preprocessing.crop, preprocessing.interpolation)
         except Exception as error:  # DALI names no kinds
-            self._warn(f"decoding {len(run)} pictures on the CPU, as DALI refuses one of them: {in_short(error)}")
+            self._warn(f"decoding {len(run)} pictures on the CPU, as DALI refuses them together: {in_short(error)}")
             return {}
         upright = (np.swapaxes(crop, 0, 1) if task.transposed else crop for task, crop in zip(run, crops, strict=True))
         return {task.place: input_from_pixels(crop, preprocessing) for task, crop in zip(run, upright, strict=True)}
