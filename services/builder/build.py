@@ -80,7 +80,8 @@ def build(settings: BuilderSettings, compiler: Compiler, server: Server | None, 
             made = made or _built(settings, export, compiler, staging, engine)
             with writing(folder.path):
                 _complete(*made, export, compiler, publication)
-                (made[0] / IMAGE_CONFIG).write_text(image_config(export.card, made[1].max_batch, settings))
+                image = image_config(export.card, made[1].max_batch, compiler.like_devices(), settings)
+                (made[0] / IMAGE_CONFIG).write_text(image)
             config = config_from_card(export.card, made[1].max_batch, compiler.serving, compiler.like_devices(), settings)
             number = publish(folder, made[0], config, server)
         folder.prune(settings.keep_versions)
@@ -93,7 +94,8 @@ def _asked(settings: BuilderSettings, compiler: Compiler) -> tuple[BuilderSettin
     export = read_export(settings.artifacts)
     chosen = {
         "instance_count": settings.instance_count or compiler.instances(),
-        "image_instances": settings.image_instances or cpus.image_instances(cpus.find()),
+        "image_instances": settings.image_instances or cpus.image_instances(cpus.find(), on_gpu=settings.published_decoder != "cpu"),
+        "decoder": settings.published_decoder,
     }
     settings = settings.model_copy(update=chosen)
     return settings, export, engine_fingerprint(settings, export, compiler), publication_fingerprint(settings, export, compiler)

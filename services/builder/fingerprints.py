@@ -43,7 +43,7 @@ def publication_fingerprint(settings: BuilderSettings, export: Export, compiler:
             "card": export.card.model_dump(mode="json", exclude={"created_by", "fingerprint"}),
             "settings": settings.affecting("serving"),
             "devices": compiler.like_devices(),
-            "image": image_config(export.card, settings.max_batch, settings),
+            "image": image_config(export.card, settings.max_batch, compiler.like_devices(), settings),
             "code": {name: sha256_of(path) for name, path in compiler.serving.code},
         }
     )

@@ -124,14 +124,23 @@ class ModelConfig:
         return pb.ModelOptimizationPolicy.Cuda.GraphSpec.Shape(dim=self.input.shape[1:])
 
 
-def image_config(card: ModelCard, max_batch: int, settings: BuilderSettings) -> str:
-    """The config of the model beside ``card``'s that takes pictures as files, in protobuf text format."""
+def image_config(card: ModelCard, max_batch: int, devices: tuple[int, ...], settings: BuilderSettings) -> str:
+    """The config of the model beside ``card``'s that takes pictures as files, in protobuf text format.
+
+    Args:
+        card: the model beside it.
+        max_batch: largest batch that it takes.
+        devices: as for ``config_from_card``.
+        settings: those of serving, with a number of instances.
+    """
+    on_gpu = settings.published_decoder != "cpu"
     told = {
         "model": card.name,
         "labels_sha256": card.labels_sha256,
         "decode_workers": settings.decode_workers,
         "max_pixels": settings.max_pixels,
         "max_image_bytes": settings.max_image_bytes,
+        "decoder": settings.published_decoder,
     }
     message = pb.ModelConfig(
         name=image_name(card.name),
@@ -149,7 +158,13 @@ def image_config(card: ModelCard, max_batch: int, settings: BuilderSettings) -> 
             ),
             pb.ModelOutput(name=VERSION, data_type=pb.TYPE_INT64, dims=[1]),
         ],
-        instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_CPU, count=settings.image_instances)],
+        instance_group=[
+            pb.ModelInstanceGroup(
+                kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU,
+                count=settings.image_instances,
+                gpus=devices if on_gpu else (),
+            )
+        ],
         dynamic_batching=pb.ModelDynamicBatching(),
         parameters={name: pb.ModelParameter(string_value=str(value)) for name, value in told.items()},
     )

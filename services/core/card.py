@@ -12,6 +12,7 @@ from services.core.documents import Document, Part
 from services.core.hints import command
 
 BATCH = -1
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 class Tensor(Part):
@@ -33,7 +34,7 @@ class Preprocessing(Part):
 
     resize: int = Field(ge=1, description="length of the short side after the resize, in pixels")
     crop: int = Field(ge=1, description="side of the centre crop, in pixels")
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     layout: Literal["NHWC", "NCHW"]
     mean: tuple[float, float, float] = Field(description="per channel, of pixels in 0..1")
     std: tuple[float, float, float] = Field(description="per channel, of pixels in 0..1")

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ MAX_PIXELS = 89_478_485
 """The default of the setting of that name, and Pillow's own limit (256 MiB of RGB)."""
 MAX_ASPECT = 200
 """Longest side over shortest: a resize of the short side multiplies the long one too, so a 1-pixel strip would become a bomb."""
+_JPEGS = ("JPEG", "MPO")
 _EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF or JPEG 2000 picture"
 _NO_PICTURES = {
     "an HTML page": (b"<!doctype html", b"<html"),
@@ -106,18 +109,35 @@ def decode_scaled(
     """
     name = name or (str(source) if isinstance(source, Path) else "picture")
     data = _read(source, name, max_bytes) if isinstance(source, Path) else source
+    with opened(data, name, max_pixels=max_pixels, max_bytes=max_bytes) as image:
+        size = image.size
+        scale = jpeg.scale_down(image, at_least) if image.format in _JPEGS and at_least is not None else 1
+        image.load()
+        return _upright(_rgb(image), size if scale > 1 else image.size, scale, orientation(image))
+
+
+@contextmanager
+def opened(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_FILE_BYTES) -> Iterator[Image.Image]:
+    """A picture of which only the header has been read, and held against the bounds.
+
+    Args:
+        data: the content of a file.
+        name: what to call it in an error.
+        max_pixels: as for ``decode``.
+        max_bytes: as for ``decode``.
+
+    Raises:
+        ImageError: as ``decode``, also for whatever goes wrong within the ``with`` statement.
+    """
     if len(data) > max_bytes:
         raise ImageError(f"{name}: found more than {in_words(max_bytes)}, expected a picture of at most that")
     Image.init()
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(image, name, max_pixels)
-            size, scale = image.size, 1
-            if image.format in ("JPEG", "MPO"):
+            if image.format in _JPEGS:
                 jpeg.check_scans(data, image, name)
-                scale = jpeg.scale_down(image, at_least) if at_least is not None else 1
-            image.load()
-            return _upright(_rgb(image), size if scale > 1 else image.size, scale, _orientation(image))
+            yield image
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -183,7 +203,8 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         raise ImageError(f"{name}: {found}, expected a long side of at most {MAX_ASPECT} times the short one")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """How an opened picture has to be turned, as EXIF counts it; 1 is upright."""
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block does not make the picture itself unreadable
@@ -191,16 +212,22 @@ def _orientation(image: Image.Image) -> int:
     return found if found in _UPRIGHT else 1
 
 
-def _upright(image: Image.Image, size: tuple[int, int], scale: int, orientation: int) -> Picture:
+def turns(orientation: int) -> tuple[bool, bool, bool]:
+    """What turns a picture upright: whether its sides are swapped, and whether it is then mirrored across, and upside down."""
+    return orientation >= 5, orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+
+
+def _upright(image: Image.Image, size: tuple[int, int], scale: int, turn: int) -> Picture:
     """Turn an image; what it has more than ``size / scale``, once on the right and below, goes where its edges go."""
     width, height = size[0] / scale, size[1] / scale
     more = image.width - width, image.height - height
-    if orientation >= 5:
+    transposed, leftwards, upwards = turns(turn)
+    if transposed:
         size, width, height, more = size[::-1], height, width, more[::-1]
-    if orientation != 1:
-        image = image.transpose(_UPRIGHT[orientation])
-    left = more[0] if orientation in (2, 3, 6, 7) else 0.0
-    top = more[1] if orientation in (3, 4, 7, 8) else 0.0
+    if turn != 1:
+        image = image.transpose(_UPRIGHT[turn])
+    left = more[0] if leftwards else 0.0
+    top = more[1] if upwards else 0.0
     return Picture(image, size, (left, top, left + width, top + height))
 
 

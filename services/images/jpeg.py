@@ -3,6 +3,7 @@
 import re
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from services.core.errors import ImageError
 
@@ -10,6 +11,9 @@ MAX_SCANS = 100
 """Of one JPEG: a progressive one has about ten, and each costs a pass over all pixels, even where it holds next to nothing."""
 _SCALES = (8, 4, 2)  # what libjpeg has fast code for
 _START_OF_SCAN, _END = 0xDA, 0xD9
+_END_OF_IMAGE = bytes([0xFF, _END])
+_SAMPLINGS = (0, 1, 2)  # 4:4:4, 4:2:2 and 4:2:0, as Pillow counts them
+_RGB_COMPONENTS = list(b"RGB")  # by these names libjpeg takes them for RGB, not YCbCr
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")  # of those that have a length; no repetition: a run of 0xff would cost its square
 
 
@@ -38,6 +42,19 @@ def check_scans(data: bytes, image: Image.Image, name: str) -> None:
                     "(a decompression bomb? a viewer that saves it anew makes a common JPEG of it)"
                 )
         place += max(2, int.from_bytes(data[place : place + 2]))
+
+
+def is_common(data: bytes, image: Image.Image) -> bool:
+    """Whether a file is complete, and of the kinds that every decoder knows and takes for the same colours.
+
+    Args:
+        data: the file.
+        image: the same, opened and not yet unpacked.
+    """
+    if not isinstance(image, JpegImageFile) or image.format != "JPEG" or not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        return False
+    as_rgb = image.info.get("adobe_transform", 1) != 1 or [component for component, *_ in image.layer] == _RGB_COMPONENTS
+    return image.mode == "L" or (image.mode == "RGB" and get_sampling(image) in _SAMPLINGS and not as_rgb)
 
 
 def scale_down(image: Image.Image, at_least: int) -> int:

@@ -18,6 +18,8 @@ _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resam
 _OVERSIZE = 2
 """The resize finds at least so many pixels for each of its own: what it averages away itself, the decoder may leave out."""
 
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 InputArray = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
@@ -55,7 +57,7 @@ def input_from_file(
 
 def input_from_picture(picture: Picture, preprocessing: Preprocessing) -> InputArray:
     """As ``input_from_image``, in one step and from a picture that may have been scaled as it was decoded."""
-    return _as_input(_centre(picture, preprocessing), preprocessing)
+    return input_from_pixels(np.asarray(_centre(picture, preprocessing)), preprocessing)
 
 
 def input_from_image(image: Image.Image, preprocessing: Preprocessing) -> InputArray:
@@ -69,17 +71,35 @@ def input_from_image(image: Image.Image, preprocessing: Preprocessing) -> InputA
         One picture without the batch dimension: UINT8 0..255 where ``normalised_in_graph``, else FP32
         ``(pixel / 255 - mean) / std``; ``[crop, crop, 3]`` for layout NHWC, ``[3, crop, crop]`` for NCHW.
     """
-    return _as_input(_crop(_resize(_whole(image), preprocessing), preprocessing.crop), preprocessing)
+    return input_from_pixels(np.asarray(_crop(_resize(_whole(image), preprocessing), preprocessing.crop)), preprocessing)
 
 
-def _as_input(cropped: Image.Image, preprocessing: Preprocessing) -> InputArray:
-    pixels: npt.NDArray[np.uint8] = np.asarray(cropped).transpose((2, 0, 1) if preprocessing.layout == "NCHW" else (0, 1, 2))
+def input_from_pixels(pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> InputArray:
+    """The last step of ``input_from_image``: from the pixels of the crop, ``[crop, crop, 3]``, to layout and type of the input."""
+    pixels = pixels.transpose((2, 0, 1) if preprocessing.layout == "NCHW" else (0, 1, 2))
     if preprocessing.normalised_in_graph:
         return np.ascontiguousarray(pixels)
     per_channel = (3, 1, 1) if preprocessing.layout == "NCHW" else (1, 1, 3)
     mean = np.array(preprocessing.mean, np.float32).reshape(per_channel)
     std = np.array(preprocessing.std, np.float32).reshape(per_channel)
     return np.ascontiguousarray((pixels.astype(np.float32) / np.float32(255) - mean) / std)
+
+
+def crop_region(size: tuple[int, int], preprocessing: Preprocessing, region: Region | None = None) -> Region | None:
+    """What of a picture becomes the crop; None where it is not large enough, and the crop has a margin.
+
+    Args:
+        size: width and height of the upright picture.
+        preprocessing: the card's description.
+        region: where the picture lies; in its own pixels where there is none.
+    """
+    left, top, right, bottom = region or (0.0, 0.0, *map(float, size))
+    width, height = _resized(size, preprocessing.resize)
+    if min(width, height) < preprocessing.crop:
+        return None
+    left, right = _part(left, right, width, preprocessing.crop)
+    top, bottom = _part(top, bottom, height, preprocessing.crop)
+    return left, top, right, bottom
 
 
 def _whole(image: Image.Image) -> Picture:
@@ -104,11 +124,10 @@ def _resize(picture: Picture, preprocessing: Preprocessing) -> Image.Image:
 def _centre(picture: Picture, preprocessing: Preprocessing) -> Image.Image:
     """``_crop(_resize())`` in one step, where there is something to crop."""
     image, crop, how = picture.image, preprocessing.crop, _INTERPOLATIONS[preprocessing.interpolation]
-    size = _resized(picture.size, preprocessing.resize)
-    if image.size == size or min(size) < crop:
+    size, region = _resized(picture.size, preprocessing.resize), crop_region(picture.size, preprocessing, picture.region)
+    if image.size == size or region is None:
         return _crop(_resize(picture, preprocessing), crop)
-    left, right = _part(picture.region[0], picture.region[2], size[0], crop)
-    top, bottom = _part(picture.region[1], picture.region[3], size[1], crop)
+    left, top, right, bottom = region
     if _downwards_first(image.size, (crop, crop)) == _downwards_first(image.size, size):
         return image.resize((crop, crop), how, (left, top, right, bottom))
     across = image.resize((crop, image.height), how, (left, 0, right, image.height))

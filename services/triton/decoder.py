@@ -27,7 +27,7 @@ class Decoder:
     """
 
     def __init__(self, workers: int, max_pixels: int, max_bytes: int) -> None:
-        self._max_pixels, self._max_bytes = max_pixels, max_bytes
+        self.max_pixels, self.max_bytes = max_pixels, max_bytes
         self._pool = ThreadPoolExecutor(workers, "decode")
 
     def close(self) -> None:
@@ -39,8 +39,8 @@ class Decoder:
 
         def one(picture: Picture) -> InputArray | ImageError:
             try:
-                file = picture_bytes(picture.content, picture.name, max_bytes=self._max_bytes)
-                return input_from_file(file, preprocessing, picture.name, max_pixels=self._max_pixels, max_bytes=self._max_bytes)
+                file = picture_bytes(picture.content, picture.name, max_bytes=self.max_bytes)
+                return input_from_file(file, preprocessing, picture.name, max_pixels=self.max_pixels, max_bytes=self.max_bytes)
             except ImageError as error:
                 return error
 

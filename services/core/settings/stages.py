@@ -192,7 +192,8 @@ class ServingSettings(Settings):
         "processes of the server that decode pictures (0: chosen by the processors)",
         affects="serving",
         ge=0,
-        advice="While one waits for the engine, another decodes. 0 makes it 4 where the builder sees 16 processors or more, else 2",
+        advice="While one waits for the engine, another decodes. 0 makes it 2 for each GPU that decodes; without one 4 where the builder "
+        "sees 16 processors or more, else 2",
     )
     decode_workers: int = setting(
         0,
@@ -200,6 +201,13 @@ class ServingSettings(Settings):
         affects="serving",
         ge=0,
         advice="More than there are processors slow each other down ([benchmarks.md](benchmarks.md#pictures-as-files))",
+    )
+    decoder: Literal["auto", "cpu", "gpu"] = setting(
+        "auto",
+        "where the server decodes JPEG files: cpu, gpu (NVIDIA DALI), or auto (gpu where the model is served on one)",
+        affects="serving",
+        advice="What is no common JPEG is decoded on the CPU in any case. Where DALI cannot be used, `auto` decodes on the CPU and says so "
+        "in the server's log; with `gpu` the model that takes files does not load",
     )
 
 
@@ -264,12 +272,19 @@ class BuilderSettings(FolderSettings, PictureSettings, ServingSettings, GrpcSett
             raise ValueError(f"OPT_BATCH={self.opt_batch}, MAX_BATCH={self.max_batch}: expected OPT_BATCH <= MAX_BATCH")
         if any(not 1 <= size <= self.max_batch for size in self.preferred_batch):
             raise ValueError(f"PREFERRED_BATCH={shown(self.preferred_batch)}: expected sizes from 1 to MAX_BATCH={self.max_batch}")
+        if self.decoder == "gpu" and self.kind != "KIND_GPU":
+            raise ValueError("DECODER=gpu, and the model is served on the CPU (INSTANCE_KIND, ACCELERATOR): expected DECODER=auto or cpu")
         return self
 
     @property
     def kind(self) -> str:
         """Instance group kind: never a silent fall-back to the CPU."""
         return self.instance_kind or ("KIND_CPU" if self.accelerator == "onnxruntime" else "KIND_GPU")
+
+    @property
+    def published_decoder(self) -> Literal["auto", "cpu", "gpu"]:
+        """``decoder`` as the server is told: ``auto`` only where there is a GPU to try."""
+        return self.decoder if self.kind == "KIND_GPU" else "cpu"
 
 
 class PortSettings(Settings):

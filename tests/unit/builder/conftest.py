@@ -79,7 +79,7 @@ def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
         (folder / "build.json").write_text(record.dumps())
         (folder / "card.json").write_text(card.dumps())
         (folder / "labels.txt").write_text("a\nb\nc\nd\n")
-        (folder / "image.pbtxt").write_text(image_config(card, 32, BuilderSettings()))
+        (folder / "image.pbtxt").write_text(image_config(card, 32, (), BuilderSettings()))
         return folder
 
     return stage

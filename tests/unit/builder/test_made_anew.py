@@ -36,6 +36,7 @@ OTHER = {
         "MAX_IMAGE_BYTES": "9999",
         "IMAGE_INSTANCES": "3",
         "DECODE_WORKERS": "1",
+        "DECODER": "cpu",
     },
     "engine": {"PRECISION": "int8", "OPT_BATCH": "4", "MAX_BATCH": "16", "WORKSPACE_MIB": "99"},
 }
@@ -103,8 +104,10 @@ def test_every_setting_that_makes_something_anew_is_tried_here():
 @pytest.mark.parametrize("key", OTHER["serving"])
 def test_a_setting_of_serving_publishes_the_proven_engine_and_compiles_nothing(builder, tmp_path, caplog, key):
     caplog.set_level(logging.INFO)
-    assert builder() == (1, ["fp32"])
-    assert builder(**{key: OTHER["serving"][key]}) == (2, [])
+    before = {"INSTANCE_KIND": "KIND_GPU"} if key == "DECODER" else {}  # on a CPU it is "cpu" in any case
+    after = before | {key: OTHER["serving"][key]}
+    assert builder(**before) == (1, ["fp32"])
+    assert builder(**after) == (2, [])
     assert "nothing is compiled" in caplog.text
     one, two = (tmp_path / "repository" / "tiny" / version for version in "12")
     assert (two / "model.onnx").read_bytes() == (one / "model.onnx").read_bytes()
@@ -114,8 +117,9 @@ def test_a_setting_of_serving_publishes_the_proven_engine_and_compiles_nothing(b
         config.ClearField("version_policy")
         config.output[0].label_filename = ""
     of_image = [(path / "image.pbtxt").read_text() for path in (one, two)]
-    assert (configs[0] != configs[1]) != (of_image[0] != of_image[1])
-    assert builder(**{key: OTHER["serving"][key]}) == (2, [])
+    changed = (configs[0] != configs[1], of_image[0] != of_image[1])
+    assert changed.count(True) == (2 if key == "INSTANCE_KIND" else 1)  # pictures are decoded where the model is served
+    assert builder(**after) == (2, [])
     assert "up to date" in caplog.text
 
 
@@ -162,7 +166,7 @@ def test_what_was_measured_of_an_engine_goes_with_it(builder, tmp_path):
 
 def test_what_the_compiler_chooses_counts_as_if_it_was_set(builder):
     assert builder() == (1, ["fp32"])
-    assert builder(INSTANCE_COUNT="1") == (1, [])
+    assert builder(INSTANCE_COUNT="1", DECODER="cpu") == (1, [])
 
 
 def test_a_rollback_holds_until_something_changes(builder, tmp_path, caplog):

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from services.builder.compilers.base import Inspection, Serving
-from services.builder.model_config import config_from_card, demand_tensors, numbered
+from services.builder.model_config import config_from_card, demand_tensors, image_config, numbered
 from services.core.card import ModelCard
 from services.core.errors import ContractError
 from services.core.published import live_version
@@ -145,6 +145,24 @@ def test_both_ways_of_serving_differ_in_nothing_a_client_sees(written):
         for field in ("platform", "backend", "default_model_filename", "instance_group", "optimization"):
             message.ClearField(field)
     assert tensorrt == python
+
+
+@pytest.mark.parametrize(
+    ("environment", "told", "kind", "gpus"),
+    [
+        ({}, "auto", "KIND_GPU", [0, 2]),
+        ({"DECODER": "gpu"}, "gpu", "KIND_GPU", [0, 2]),
+        ({"DECODER": "cpu"}, "cpu", "KIND_CPU", []),
+        ({"INSTANCE_KIND": "KIND_CPU"}, "cpu", "KIND_CPU", []),
+        ({"ACCELERATOR": "onnxruntime"}, "cpu", "KIND_CPU", []),
+    ],
+)
+def test_pictures_are_decoded_where_the_model_is_served(make_card, environment, told, kind, gpus):
+    settings = BuilderSettings.from_env({"IMAGE_INSTANCES": "3"} | environment)
+    message = text_format.Parse(image_config(make_card(), 32, (0, 2), settings), pb.ModelConfig())
+    (group,) = message.instance_group
+    assert message.parameters["decoder"].string_value == told
+    assert (pb.ModelInstanceGroup.Kind.Name(group.kind), group.count, list(group.gpus)) == (kind, 3, gpus)
 
 
 def test_an_engine_with_other_tensors_is_refused_and_both_are_told(make_card):

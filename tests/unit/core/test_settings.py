@@ -62,6 +62,14 @@ def test_batch_sizes_must_be_in_order():
         BuilderSettings.from_env({"MAX_BATCH": "4"})
 
 
+@pytest.mark.parametrize("environment", [{"ACCELERATOR": "onnxruntime"}, {"INSTANCE_KIND": "KIND_CPU"}])
+def test_a_gpu_decodes_only_for_a_model_that_is_served_on_one(environment):
+    assert BuilderSettings.from_env({"DECODER": "gpu"}).published_decoder == "gpu"
+    assert BuilderSettings.from_env({"DECODER": "auto"} | environment).published_decoder == "cpu"
+    with pytest.raises(SettingsError, match="DECODER=gpu, and the model is served on the CPU"):
+        BuilderSettings.from_env({"DECODER": "gpu"} | environment)
+
+
 @pytest.mark.parametrize("value", ["abc", "0", "99999", "-1", "80 80"])
 def test_a_port_that_is_none_is_named(value):
     with pytest.raises(SettingsError, match=f"^HTTP_PORT={value}"):

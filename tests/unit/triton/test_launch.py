@@ -14,7 +14,7 @@ import pytest
 
 from services.core.errors import ContractError, ServerError, SettingsError, ToolError
 from services.core.settings import TritonSettings
-from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt, serve
+from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt, environment, serve
 from services.triton.watch import Watcher
 from tests.conftest import wait_for
 
@@ -50,6 +50,16 @@ def test_options_that_some_servers_lack_are_given_only_where_set():
     assert not [word for word in plain if word.startswith(("--http-max-input-size", "--backend-directory"))]
     full = arguments(settings(MAX_REQUEST_BYTES="99", BACKEND_DIRECTORY="/b"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
     assert {"--http-max-input-size=99", "--backend-directory=/b"} <= set(full)
+
+
+def test_the_servers_python_finds_this_code_and_what_its_image_says_of_its_own():
+    found = environment({"PYTHONPATH": f"{os.pathsep}/opt/dali{os.pathsep}/opt/more", "A": "b"})
+    code, packages, *others = found["STACK_PYTHONPATH"].split(os.pathsep)
+    assert (Path(code) / "services").is_dir()
+    assert (Path(packages) / "numpy").is_dir()
+    assert others == ["/opt/dali", "/opt/more"]
+    assert found["A"] == "b"
+    assert len(environment({})["STACK_PYTHONPATH"].split(os.pathsep)) == 2
 
 
 @pytest.mark.parametrize("release", ["", "24.10"])
