@@ -1,35 +1,74 @@
-"""The yardstick: the published graph in ONNX Runtime, in this process, with a thread for each core and no server."""
+"""The yardstick: the published graph in ONNX Runtime, in this process and with no server; on a CPU with a thread for each core."""
 
-import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
-from benchmarks.load import Load
-from benchmarks.machine import cores
+from benchmarks import machine
+from benchmarks.load import Load, repeat
 from benchmarks.published import Published
+from services.core.errors import ToolError
+from services.onnx_graphs.session import graph_runner
+
+ON_CPU, ON_GPU = "onnxruntime", "onnxruntime-gpu"
+"""``compiler.name`` in the build record of an engine that ONNX Runtime runs."""
+
+Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""From inputs ``[N, ...]`` to FP32 scores ``[N, classes]``, both in the memory of the host."""
 
 
-def bare(published: Published, batch: int, seconds: float) -> Load:
+def demand_gpu() -> None:
+    """See that an engine for a GPU can run here.
+
+    Raises:
+        ToolError: there is no GPU, or the ONNX Runtime that is installed has no CUDA.
+    """
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise ToolError("this ONNX Runtime has no CUDA", hint="install onnxruntime-gpu")
+    if not machine.gpus():
+        raise ToolError("there is no NVIDIA GPU", hint="see nvidia-smi")
+
+
+def engine(published: Published) -> Run:
+    """The engine of the live version, on the hardware that it was published for.
+
+    Raises:
+        ToolError: that is a GPU, and cannot be used here.
+    """
+    record = published.record
+    file = published.version / record.engine_file
+    if record.compiler.name == ON_GPU:
+        demand_gpu()
+        from services.onnx_graphs.cuda import CudaRunner  # type: ignore[import-not-found]
+
+        return CudaRunner(file, max_batch=record.max_batch)  # type: ignore[no-any-return]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = machine.cores()
+    return graph_runner(onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"]), record.max_batch)
+
+
+def bare(published: Published, batch: int, seconds: float, run: Run | None = None) -> Load:
     """Run batches of ``batch`` golden inputs one after the other for ``seconds``; each run counts once.
+
+    Args:
+        published: the model.
+        batch: rows of each run.
+        seconds: how long.
+        run: what ``engine`` made, where it is kept; else one is made for this.
 
     Raises:
         AccuracyError: the scores are wrong.
+        ToolError: the engine is for a GPU, which cannot be used here.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    session = onnxruntime.InferenceSession(str(published.version / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    run = run or engine(published)
     inputs = published.golden.inputs
     rows = np.arange(batch) % len(inputs)
-    feed = {session.get_inputs()[0].name: np.ascontiguousarray(inputs[rows])}
+    pixels = np.ascontiguousarray(inputs[rows])
     for _ in range(3):
-        (scores,) = session.run(None, feed)
+        scores = run(pixels)
     for row, found in zip(rows, scores, strict=True):
         published.question(row).check(found.tobytes())
-    times: list[float] = []
-    start = time.monotonic()
-    while time.monotonic() < start + seconds:
-        before = time.perf_counter()
-        session.run(None, feed)
-        times.append(time.perf_counter() - before)
-    return Load(np.sort(times), time.monotonic() - start, 0.0)
+    return repeat(lambda: run(pixels), seconds)

@@ -220,6 +220,17 @@ class Load:
         return stalls(self.times)
 
 
+def repeat(work: Callable[[], object], seconds: float) -> Load:
+    """Do it again and again in this process until the time is over; each run counts once."""
+    times: list[float] = []
+    start = time.monotonic()
+    while time.monotonic() < start + seconds:
+        before = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - before)
+    return Load(np.sort(times), time.monotonic() - start, 0.0)
+
+
 def stalls(times: Sequence[float] | npt.NDArray[np.float64]) -> int:
     """How many of these seconds are more than ``STALL_SECONDS`` above their median."""
     return int(np.sum(np.asarray(times) > np.median(times) + STALL_SECONDS))

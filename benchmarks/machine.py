@@ -4,9 +4,10 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = ("nvidia-pytriton", "onnxruntime", "numpy", "tritonclient", "grpcio", "protobuf")
+PACKAGES = ("nvidia-pytriton", "onnxruntime", "onnxruntime-gpu", "numpy", "tritonclient", "grpcio", "protobuf")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -30,10 +31,10 @@ def describe() -> dict[str, object]:
     }
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Of Python and of the packages that take part; one that is not installed as a package is left out."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from services.core.card import ModelCard
 from services.core.errors import AccuracyError, ContractError
 from services.core.names import image_name
 from services.core.published import CARD, CONFIG, ENCODED, GOLDEN, RECORD
+from services.core.record import BuildRecord
 from services.numerics.agreement import Limits, measure
 from services.numerics.golden import Golden, load_golden
 
@@ -23,7 +25,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Question:
-    """One example for a model: ``data`` is its input ``[1, ...]`` as it is sent, ``scores`` FP32 ``[1, classes]`` the known answer."""
+    """Examples for a model: ``data`` is its input ``[N, ...]`` as it is sent, ``scores`` FP32 ``[N, classes]`` the known answer."""
 
     model: str
     input: str
@@ -79,10 +81,19 @@ class Published:
         """Folder of the live version."""
         return self.folder / str(self.config.version_policy.specific.versions[0])
 
-    def question(self, row: int) -> Question:
-        """The golden example ``row``; the rows are gone round in circles."""
-        row %= len(self.golden.inputs)
-        pixels = self.golden.inputs[row : row + 1]
+    @property
+    def record(self) -> BuildRecord:
+        """How the live version was made.
+
+        Raises:
+            ContractError: its record is damaged.
+        """
+        return BuildRecord.load(self.version / RECORD)
+
+    def question(self, row: int, count: int = 1) -> Question:
+        """``count`` golden examples from ``row`` on; the rows are gone round in circles."""
+        rows = np.arange(row, row + count) % len(self.golden.inputs)
+        pixels = self.golden.inputs[rows]
         return Question(
             model=self.config.name,
             input=self.config.input[0].name,
@@ -90,19 +101,29 @@ class Published:
             shape=pixels.shape,
             data=pixels.tobytes(),
             output=self.config.output[0].name,
-            scores=self.golden.scores[row : row + 1],
-            limits=self.limits.of_part(1, len(self.golden.inputs)),
+            scores=self.golden.scores[rows],
+            limits=self._limits(count),
         )
 
     def file_question(self, picture: bytes, scores: Array) -> Question:
         """A picture as a file, for the model beside this one that takes files; ``scores`` FP32 ``[1, classes]`` is its known answer."""
+        return self.files_question([picture], scores)
+
+    def files_question(self, pictures: Sequence[bytes], scores: Array) -> Question:
+        """Pictures as files, for the model beside this one that takes files; ``scores`` FP32 ``[N, classes]`` are the known answers."""
         return Question(
             model=image_name(self.config.name),
             input=ENCODED,
             dtype="BYTES",
-            shape=(1, 1),
-            data=struct.pack("<I", len(picture)) + picture,  # the protocol puts its length before each element
+            shape=(len(pictures), 1),
+            # The protocol puts its length before each element.
+            data=b"".join(struct.pack("<I", len(picture)) + picture for picture in pictures),
             output=self.config.output[0].name,
             scores=scores,
-            limits=self.limits.of_part(1, len(self.golden.inputs)),
+            limits=self._limits(len(pictures)),
         )
+
+    def _limits(self, rows: int) -> Limits:
+        """What the limits of the golden set imply for ``rows`` that are taken from it one after the other, some more than once."""
+        whole = len(self.golden.inputs)
+        return self.limits.of_part(rows, whole * -(-rows // whole))

@@ -1,4 +1,4 @@
-"""The engine alone, without a server: ONNX Runtime in this process, or ``trtexec`` where it is."""
+"""The engine alone, without a server: ONNX Runtime in this process, on CPU or GPU, or ``trtexec`` where it is."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bare import bare
+from benchmarks.bare import ON_CPU, ON_GPU, Run, bare, demand_gpu, engine
 from benchmarks.load import Load
 from benchmarks.published import Published
 from services.builder import process
@@ -26,11 +26,15 @@ class Engine:
         self._published, self._scratch = published, scratch
         self._file = published.version / record.engine_file
         self.source, self.note, self._trtexec = ONNXRUNTIME, "", ""
-        if record.compiler.name != "onnxruntime":
-            try:
+        self._gpu = record.compiler.name == ON_GPU
+        self._run: Run | None = None
+        try:
+            if self._gpu:
+                demand_gpu()
+            elif record.compiler.name != ON_CPU:
                 self.source, self._trtexec = TRTEXEC, find_trtexec()
-            except ToolError as error:
-                self.source, self.note = "", f"the engine alone was timed by the builder only: {error}"
+        except ToolError as error:
+            self.source, self.note = "", f"the engine alone was timed by the builder only: {error}"
 
     def measure(self, batch: int, seconds: float) -> Load:
         """Batches one after the other for so many seconds; each counts once.
@@ -39,7 +43,11 @@ class Engine:
             AccuracyError: ONNX Runtime's scores are wrong. trtexec does not give any.
             ToolError: trtexec fails, for instance because the engine is of another TensorRT version.
         """
-        return bare(self._published, batch, seconds) if self.source == ONNXRUNTIME else self._by_trtexec(batch, seconds)
+        if self.source == TRTEXEC:
+            return self._by_trtexec(batch, seconds)
+        # On a GPU it is kept, with its graphs; on a CPU its threads would be in the server's way.
+        self._run = self._run or (engine(self._published) if self._gpu else None)
+        return bare(self._published, batch, seconds, self._run)
 
     def _by_trtexec(self, batch: int, seconds: float) -> Load:
         name, *size = self._published.config.input[0].name, *self._published.golden.inputs.shape[1:]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.bare import ON_CPU, ON_GPU
 from benchmarks.bench.breakdown import Counters
 from benchmarks.published import Published
 from benchmarks.server import serve
@@ -84,7 +85,7 @@ def served(published: Published, record: BuildRecord, addresses: Addresses, proc
     hint = f"start the stack: {command('exporter')}"
     if addresses.must_answer:
         raise ServerError(f"no server answers at {addresses.http}", hint="see --url, which is the address for HTTP")
-    if record.compiler.name != "onnxruntime":
+    if record.compiler.name not in (ON_CPU, ON_GPU):
         raise ServerError(f"no server answers at {addresses.http}, and a TensorRT engine needs that of the stack", hint=hint)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch, contextlib.ExitStack() as stack:
         repository = Path(scratch) / "repository"
