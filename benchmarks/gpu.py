@@ -39,7 +39,9 @@ from services.core import stage
 from services.core.errors import ImageError, SettingsError
 from services.core.names import image_name
 from services.core.settings import BuilderSettings
+from services.triton.dali import Dali
 from services.triton.decoder import Decoder, Picture
+from services.triton.gpu_decoder import GpuDecoder
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +58,13 @@ Served = tuple[str, str, str, int, int]
 """Variant, what is sent, protocol, clients, pictures a request."""
 
 
-def _gpu_decoder(published: Published) -> Decoder:
-    """The decoder of ``<model>_image`` where that decodes on the GPU. TO BE COMPLETED: how it is made."""
-    from services.triton.gpu_decoder import GpuDecoder  # type: ignore[import-not-found]
-
-    return GpuDecoder(published)  # type: ignore[no-any-return]
-
-
 def _cpu_decoder() -> Decoder:
     settings = BuilderSettings()
     return Decoder(machine.cores(), settings.max_pixels, settings.max_image_bytes)
+
+
+def _gpu_decoder() -> GpuDecoder:
+    return GpuDecoder(_cpu_decoder(), Dali(0, machine.cores()), log.warning)
 
 
 class Comparison:
@@ -76,7 +75,7 @@ class Comparison:
         self._record = published.record
         self._gpu = self._record.compiler.name == ON_GPU
         self._run = engine(published)
-        self._decoders = {"CPU": _cpu_decoder()} | ({"GPU": _gpu_decoder(published)} if self._gpu else {})
+        self._decoders: dict[str, Decoder | GpuDecoder] = {"CPU": _cpu_decoder()} | ({"GPU": _gpu_decoder()} if self._gpu else {})
         decode = partial(self._inputs, self._decoders["GPU" if self._gpu else "CPU"])  # as the served model does it
         self._files = {size: photographs(_sides(size)) for size in options.sizes}
         self._known = {size: [self._run(decode([file])) for file in files] for size, files in self._files.items()}
@@ -158,7 +157,7 @@ class Comparison:
             _some(self._files[what], first, count), np.concatenate(_some(self._known[what], first, count))
         )
 
-    def _inputs(self, decoder: Decoder, files: Sequence[bytes]) -> npt.NDArray[Any]:
+    def _inputs(self, decoder: Decoder | GpuDecoder, files: Sequence[bytes]) -> npt.NDArray[Any]:
         """Decoded files as one batch."""
         decoded = decoder.decode([Picture("a photograph", file) for file in files], self._published.card.preprocessing)
         return np.stack([one for one in decoded if not isinstance(one, ImageError)])
