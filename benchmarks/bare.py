@@ -11,6 +11,7 @@ from benchmarks import machine
 from benchmarks.load import Load, repeat
 from benchmarks.published import Published
 from services.core.errors import ToolError
+from services.onnx_graphs.cuda_runner import CudaRunner
 from services.onnx_graphs.session import graph_runner
 
 ON_CPU, ON_GPU = "onnxruntime", "onnxruntime-gpu"
@@ -42,9 +43,7 @@ def engine(published: Published) -> Run:
     file = published.version / record.engine_file
     if record.compiler.name == ON_GPU:
         demand_gpu()
-        from services.onnx_graphs.cuda import CudaRunner  # type: ignore[import-not-found]
-
-        return CudaRunner(file, max_batch=record.max_batch)  # type: ignore[no-any-return]
+        return CudaRunner(file, max_batch=record.max_batch)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = machine.cores()
     return graph_runner(onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"]), record.max_batch)
