@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import itertools
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -48,9 +49,8 @@ log = logging.getLogger(__name__)
 PIXELS, ENGINE = "pixels", "engine alone"
 TORCH = {False: "PyTorch {}, pixels on the GPU", True: "PyTorch {}, pixels from pinned host memory"}
 _PACKAGES = (*machine.PACKAGES, "torch", "torchvision", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
-_MEASURE_SECONDS = 0.3
-"""That getting ready for a measurement takes, for the estimate."""
-_SERVER_SECONDS = 12
+# Seconds that getting ready for a measurement, and starting a server, take; for the estimate.
+_MEASURE_SECONDS, _SERVER_SECONDS = 0.3, 12
 
 Alone = tuple[str, int]
 """What, and its batch."""
@@ -111,9 +111,9 @@ class Comparison:
         seconds = self._options.seconds
         for batch in self._options.batches:
             yield (ENGINE, batch), partial(bare, self._published, batch, seconds, self._run)
-        for copied, batch in itertools.product(TORCH, self._options.batches if torch else ()):
-            assert torch  # noqa: S101 - else there is no batch
-            yield (TORCH[copied].format(self._options.torch), batch), partial(torch.measure, batch, seconds, copied=copied)
+        if torch:
+            for (copied, what), batch in itertools.product(TORCH.items(), self._options.batches):
+                yield (what.format(self._options.torch), batch), partial(torch.measure, batch, seconds, copied=copied)
         for size, (where, decoder), batch in itertools.product(self._files, self._decoders.items(), self._options.batches):
             files = _some(self._files[size], 0, batch)
             yield (f"decoding {size} on the {where}", batch), partial(repeat, partial(self._inputs, decoder, files), seconds)
@@ -153,13 +153,14 @@ class Comparison:
     def _question(self, what: str, first: int, count: int) -> Question:
         if what == PIXELS:
             return self._published.question(first, count)
-        return self._published.files_question(
-            _some(self._files[what], first, count), np.concatenate(_some(self._known[what], first, count))
-        )
+        files, known = (_some(part[what], first, count) for part in (self._files, self._known))
+        return self._published.files_question(files, np.concatenate(known))
 
     def _inputs(self, decoder: Decoder | GpuDecoder, files: Sequence[bytes]) -> npt.NDArray[Any]:
         """Decoded files as one batch."""
         decoded = decoder.decode([Picture("a photograph", file) for file in files], self._published.card.preprocessing)
+        if bad := next((one for one in decoded if isinstance(one, ImageError)), None):
+            raise bad
         return np.stack([one for one in decoded if not isinstance(one, ImageError)])
 
     def report(self) -> dict[str, Any]:
@@ -276,11 +277,13 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--protocols", default="grpc", help=f"of {','.join(PROTOCOLS)} (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=1, help="of each measurement (%(default)s)")
-    parser.add_argument("--limit", type=int, default=440, metavar="SECONDS", help="begin no round that would end later (%(default)s)")
+    parser.add_argument("--limit", type=int, default=420, metavar="SECONDS", help="begin no round that would end later (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     options = parser.parse_args(arguments)
     options.variant = options.variant or [""]
+    if not re.fullmatch(r"\d+x\d+(,\d+x\d+)*", options.sizes):
+        raise SettingsError(f"--sizes {options.sizes}: expected width and height of pictures", hint="--sizes 640x427,4032x3024")
     options.sizes, options.protocols = options.sizes.split(","), options.protocols.split(",")
     if unknown := set(options.protocols) - set(PROTOCOLS):
         raise SettingsError(f"--protocols: {', '.join(sorted(unknown))} is unknown", hint=f"--protocols {','.join(PROTOCOLS)}")

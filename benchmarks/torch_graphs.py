@@ -35,7 +35,7 @@ class TorchGraphs:
 
     def problem(self) -> str:
         """Why it cannot be measured here; "" where it can."""
-        return self._process.submit(_problem, self._name).result()
+        return self._process.submit(_problem, self._name, self._side).result()
 
     def measure(self, batch: int, seconds: float, *, copied: bool) -> Load:
         """Batches one after the other for ``seconds``, each waited for.
@@ -48,7 +48,7 @@ class TorchGraphs:
         return self._process.submit(_measure, self._name, self._side, batch, seconds, copied).result()
 
 
-def _problem(name: str) -> str:
+def _problem(name: str, side: int) -> str:
     try:
         import torch
 
@@ -59,7 +59,13 @@ def _problem(name: str) -> str:
         return str(error)
     if not torch.cuda.is_available():
         return f"torch {torch.__version__} finds no GPU"
-    return "" if name in models.list_models(module=models) else f"torchvision has no classifier {name}"
+    if name not in models.list_models(module=models):
+        return f"torchvision has no classifier {name}"
+    try:
+        _measure(name, side, batch=1, seconds=0, copied=True)
+    except RuntimeError as error:  # of CUDA too
+        return f"{name} does not run: {next(iter(str(error).splitlines()), '')}"
+    return ""
 
 
 def _measure(name: str, side: int, batch: int, seconds: float, copied: bool) -> Load:
