@@ -109,8 +109,12 @@ class Published:
         """A picture as a file, for the model beside this one that takes files; ``scores`` FP32 ``[1, classes]`` is its known answer."""
         return self.files_question([picture], scores)
 
-    def files_question(self, pictures: Sequence[bytes], scores: Array) -> Question:
-        """Pictures as files, for the model beside this one that takes files; ``scores`` FP32 ``[N, classes]`` are the known answers."""
+    def files_question(self, pictures: Sequence[bytes], scores: Array, *, slack: float = 1) -> Question:
+        """Pictures as files, for the model beside this one that takes files; ``scores`` FP32 ``[N, classes]`` are the known answers.
+
+        ``slack`` multiplies the errors that are allowed.
+        """
+        limits = self._limits(len(pictures))
         return Question(
             model=image_name(self.config.name),
             input=ENCODED,
@@ -120,7 +124,7 @@ class Published:
             data=b"".join(struct.pack("<I", len(picture)) + picture for picture in pictures),
             output=self.config.output[0].name,
             scores=scores,
-            limits=self._limits(len(pictures)),
+            limits=Limits(limits.min_top1_agreement, slack * limits.max_error_tolerance, slack * limits.mean_error_tolerance),
         )
 
     def _limits(self, rows: int) -> Limits:

@@ -45,6 +45,7 @@ class CudaRunner:
             RuntimeError: ONNX Runtime cannot use a GPU here.
             Exception: ONNX Runtime's own errors have no base of their own.
         """
+        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
         onnxruntime.preload_dlls(msvc=False)
         try:
             self._captured = [_Captured(model, size, device) for size in sizes(max_batch)]

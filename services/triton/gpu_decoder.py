@@ -60,7 +60,8 @@ class GpuDecoder:
         try:
             file = picture_bytes(picture.content, picture.name, max_bytes=most)
             with opened(file, picture.name, max_pixels=self._cpu.max_pixels, max_bytes=most) as image:
-                if not jpeg.is_common(file, image) or image.width * image.height > MOST_PIXELS:
+                too_small = min(image.size) < preprocessing.resize  # to be enlarged, in which decoders differ most
+                if too_small or image.width * image.height > MOST_PIXELS or not jpeg.is_common(file, image):
                     return None
                 return _seen(place, file, image.size, orientation(image), preprocessing)
         except ImageError:

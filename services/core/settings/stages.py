@@ -127,7 +127,7 @@ class ServingSettings(Settings):
 
     instance_count: int = setting(
         0,
-        "execution instances of the model (0: chosen by the processors; 1 on a GPU)",
+        "execution instances of the model (0: chosen by the processors; on a GPU 1, with ONNX Runtime 2)",
         affects="serving",
         ge=0,
         advice="On a GPU, 2 can hide copies behind compute. On a CPU they share out the processors: 0 makes it 2 where the builder sees "
