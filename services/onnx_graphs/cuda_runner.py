@@ -4,6 +4,9 @@ The builder proves and times an engine with it, and publishes this very file bes
 import. API: "CUDA Execution Provider" in ONNX Runtime's documentation.
 """
 
+import ctypes
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,13 @@ PROVIDER = "CUDAExecutionProvider"
 _OPTIONS = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "HEURISTIC"}
 """Channels last is what tensor cores want; trying every algorithm found none that was faster (docs/benchmarks.md)."""
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+_FINER = 16
 _ERRORS_ONLY = 3
 _FATAL = 4
 
 
 class CudaRunner:
-    """A graph on one GPU, captured as a CUDA graph for each power of two up to the largest batch.
+    """A graph on one GPU, captured as a CUDA graph for some batch sizes up to the largest.
 
     A run of a CUDA graph costs one launch instead of one for every kernel, but its shapes and addresses are fixed: a batch goes into the
     smallest that holds it, and the surplus rows hold anything. That is safe because the exporter has shown that rows of a batch do not
@@ -56,17 +60,24 @@ class CudaRunner:
         self.captured = bool(self._captured)
         self._input = self.session.get_inputs()[0].name
 
-    def __call__(self, batch: Array) -> Array:
-        """Output FP32 ``[N, ...]`` for inputs ``[N, ...]`` of the graph's own type, N from 1 to ``max_batch``; both in host memory."""
+    def __call__(self, *parts: Array) -> Array:
+        """Output FP32 ``[N, ...]`` for inputs of the graph's own type that make a batch ``[N, ...]``; all in host memory.
+
+        Args:
+            parts: ``[n, ...]`` each, in all from 1 to ``max_batch`` rows.
+        """
         if self.captured:
-            return next(one for one in self._captured if one.size >= len(batch)).run(batch)
-        scores: Array = self.session.run(None, {self._input: batch})[0]
+            rows = sum(map(len, parts))
+            return next(one for one in self._captured if one.size >= rows).run(parts, rows)
+        scores: Array = self.session.run(None, {self._input: np.concatenate(parts)})[0]
         return scores
 
 
 def sizes(max_batch: int) -> list[int]:
-    """Batch sizes to capture: the powers of two up to the largest, and the largest."""
-    return sorted({*(2**power for power in range(max_batch.bit_length())), max_batch})
+    """Batch sizes to capture: the powers of two, from 16 on one between two of them, and the largest."""
+    powers = [2**power for power in range(max_batch.bit_length())]
+    between = [power + power // 2 for power in powers if power >= _FINER]
+    return sorted({*powers, *(size for size in between if size < max_batch), max_batch})
 
 
 class _Captured:
@@ -79,7 +90,7 @@ class _Captured:
     def __init__(self, model: Path, size: int, device: int) -> None:
         self.size, self.session = size, _session(model, device, capture=True)
         given, made = self.session.get_inputs()[0], self.session.get_outputs()[0]
-        self._host = np.zeros((size, *given.shape[1:]), _TYPES[given.type])
+        self._host = _locked(np.zeros((size, *given.shape[1:]), _TYPES[given.type]))
         self._input = onnxruntime.OrtValue.ortvalue_from_numpy(self._host, "cuda", device)
         self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type((size, *made.shape[1:]), _TYPES[made.type], "cuda", device)
         self._binding = self.session.io_binding()
@@ -90,15 +101,21 @@ class _Captured:
         for _ in range(2):  # the first allocates and captures
             self.session.run_with_iobinding(self._binding, self._options)
 
-    def run(self, batch: Array) -> Array:
-        rows = len(batch)
-        if rows < self.size:
-            self._host[:rows] = batch
-            batch = self._host
-        self._input.update_inplace(batch)
+    def run(self, parts: Sequence[Array], rows: int) -> Array:
+        np.concatenate(parts, out=self._host[:rows])
+        self._input.update_inplace(self._host)
         self.session.run_with_iobinding(self._binding, self._options)
         scores: Array = self._output.numpy()
         return scores[:rows]
+
+
+def _locked(array: Array) -> Array:
+    """The same array, in pages that stay where they are: the GPU fetches them by itself, at the speed of its bus."""
+    runtime = ctypes.CDLL(f"libcudart.so.{onnxruntime.cuda_version.partition('.')[0]}")  # of ONNX Runtime, which has loaded it
+    address = ctypes.c_void_p(array.ctypes.data)
+    if runtime.cudaHostRegister(address, ctypes.c_size_t(array.nbytes), 0) == 0:  # else it is only slower
+        weakref.finalize(array, runtime.cudaHostUnregister, address)
+    return array
 
 
 def _session(model: Path, device: int, *, capture: bool) -> onnxruntime.InferenceSession:

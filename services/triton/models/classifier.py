@@ -35,20 +35,21 @@ class TritonPythonModel:
         self._run = self._on_gpu(args, config, folder) if args["model_instance_kind"] == "GPU" else self._on_cpu(config, folder)
         self._prove(folder, int(config["max_batch_size"]))
 
-    def _on_cpu(self, config: dict[str, Any], folder: Path) -> Callable[[Array], Array]:
+    def _on_cpu(self, config: dict[str, Any], folder: Path) -> Callable[..., Array]:
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), _options(config), providers=["CPUExecutionProvider"])
 
-        def run(batch: Array) -> Array:
+        def run(*parts: Array) -> Array:
+            batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
             scores: Array = session.run([self._output], {self._input: batch})[0]
             return scores
 
         return run
 
-    def _on_gpu(self, args: dict[str, str], config: dict[str, Any], folder: Path) -> Callable[[Array], Array]:
+    def _on_gpu(self, args: dict[str, str], config: dict[str, Any], folder: Path) -> Callable[..., Array]:
         from cuda_runner import CudaRunner  # type: ignore[import-not-found]
 
         device = int(args["model_instance_device_id"])
-        runner: Callable[[Array], Array] = CudaRunner(folder / "model.onnx", max_batch=int(config["max_batch_size"]), device=device)
+        runner: Callable[..., Array] = CudaRunner(folder / "model.onnx", max_batch=int(config["max_batch_size"]), device=device)
         return runner
 
     def _prove(self, folder: Path, batch: int) -> None:
@@ -70,7 +71,7 @@ class TritonPythonModel:
         if not usable:
             return responses
         try:
-            scores = self._run(arrays[usable[0]] if len(usable) == 1 else np.concatenate([arrays[index] for index in usable]))
+            scores = self._run(*(arrays[index] for index in usable))
         except Exception as error:
             for index in usable:
                 responses[index] = _error(f"ONNX Runtime: {error}")
