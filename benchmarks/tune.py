@@ -30,10 +30,13 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks import machine
+from benchmarks.bare import ON_GPU
 from benchmarks.load import PROTOCOLS
+from benchmarks.published import Published
 from benchmarks.tuning.choice import NAMES, Choice, Ladders, seconds_of, settings_file
 from benchmarks.tuning.search import PROOF_ROUNDS, Duel, Point, Search
 from benchmarks.tuning.trials import Target, Trials, trials
+from services.builder.compilers.onnxruntime import GPU_INSTANCES
 from services.builder.model_config import IMAGE_VERSION
 from services.builder.repository import ModelFolder
 from services.builder.server import Server, admin_key
@@ -174,13 +177,19 @@ class Progress:
         log.info("%s   (%d s of the search left)", what, max(0, self.left()))
 
 
+def _gpu_instances(published: Published) -> int:
+    if published.config.instance_group[0].kind != pb.ModelInstanceGroup.KIND_GPU:
+        return 0
+    return GPU_INSTANCES if published.record.compiler.name == ON_GPU else 1
+
+
 def search(target: Target, bench: Trials, bound: float, options: argparse.Namespace) -> Result:
     """Search, then prove what was found."""
     published = Choice.of(target.published.config, target.image)
     config = target.published.config
     ladders = Ladders(
         processors=cpus.find().number,
-        gpu=config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU,
+        gpu=_gpu_instances(target.published),
         files=target.files,
         max_batch=config.max_batch_size,
         bound=bound,

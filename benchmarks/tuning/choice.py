@@ -89,7 +89,7 @@ class Ladders:
 
     Attributes:
         processors: how many the server may use.
-        gpu: whether the model runs on one.
+        gpu: instances that are published on a GPU where no setting says otherwise; 0 where the model runs on a CPU.
         files: whether pictures are sent as files.
         max_batch: the largest batch of the model.
         bound: the latency that is asked for, in seconds.
@@ -97,7 +97,7 @@ class Ladders:
     """
 
     processors: int
-    gpu: bool
+    gpu: int
     files: bool
     max_batch: int
     bound: float
@@ -111,7 +111,7 @@ class Ladders:
     def defaults(self, choice: Choice) -> Choice:
         """``choice`` with what would be published if nothing were set."""
         found = cpus.Cpus(self.processors)
-        values = Choice(1 if self.gpu else cpus.instances(found), cpus.image_instances(found, on_gpu=self.gpu), 0, 0, (), 0)
+        values = Choice(self.gpu or cpus.instances(found), cpus.image_instances(found), 0, 0, (), 0)
         changed = {name: getattr(values, name) for name in self.names() if getattr(values, name) in self.values(name, choice)}
         return replace(choice, **changed)
 

@@ -45,12 +45,12 @@ def instances(cpus: Cpus) -> int:
     return 2 if cpus.number >= _MANY else 1
 
 
-def image_instances(cpus: Cpus, *, on_gpu: bool = False) -> int:
-    """Processes that decode pictures: one decodes while another waits for the engine, and few threads share one lock of Python's.
+def image_instances(cpus: Cpus) -> int:
+    """Processes that decode pictures, of each GPU if they do it there.
 
-    On a GPU it is their number for each of them: what they take of its memory is the engine's, too.
+    One decodes while another waits for the engine, and few threads share one lock of Python's.
     """
-    return 4 if cpus.number >= _MANY and not on_gpu else 2
+    return 4 if cpus.number >= _MANY else 2
 
 
 def threads(cpus: Cpus, instances: int, asked: int = 0) -> Threads:

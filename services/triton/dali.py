@@ -137,6 +137,7 @@ def _pipeline(device: int | None, threads: int) -> Any:
             adjust_orientation=False,
             # Of the colours, as the CPU's decoder does it; NVIDIA's decoding hardware cannot.
             jpeg_fancy_upsampling=device is None,
+            hw_decoder_load=1.0,
         )
         seen = fn.resize(images, size=size, roi_start=start, roi_end=end, interp_type=interpolation, antialias=True)
         pipeline.set_outputs(seen)

@@ -32,7 +32,8 @@ _CODE = (
     ("cpus.py", _SERVICES / "core" / "cpus.py"),
 )
 _CUDA = ("cuda_runner.py", _SERVICES / "onnx_graphs" / "cuda_runner.py")
-_GPU_INSTANCES = 2
+GPU_INSTANCES = 2
+"""Where no setting says otherwise."""
 _ROUND_MS = 300
 _LEAST_RUNS = 3
 
@@ -122,7 +123,7 @@ class OnnxRuntimeGpuCompiler(OnnxRuntimeCompiler):
 
     def instances(self) -> int:
         """Two: one copies while the other computes (docs/benchmarks.md)."""
-        return _GPU_INSTANCES
+        return GPU_INSTANCES
 
     def compile(self, graph: Path, folder: Path, profile: Profile) -> Engine:
         """Take the graph as it is: what ONNX Runtime would write for the GPU holds operators that only this very version reads."""

@@ -192,8 +192,8 @@ class ServingSettings(Settings):
         "processes of the server that decode pictures (0: chosen by the processors)",
         affects="serving",
         ge=0,
-        advice="While one waits for the engine, another decodes. 0 makes it 2 for each GPU that decodes; without one 4 where the builder "
-        "sees 16 processors or more, else 2",
+        advice="While one waits for the engine, another decodes. 0 makes it 4 where the builder sees 16 processors or more, "
+        "else 2; for each GPU, if they decode there",
     )
     decode_workers: int = setting(
         0,

@@ -20,7 +20,7 @@ from services.core.settings.reference import keys
 from services.local import dotenv
 
 PUBLISHED = Choice(instance_count=1, image_instances=2, cpu_threads=0, decode_workers=0, preferred_batch=(), max_queue_delay_us=0)
-LADDERS = Ladders(processors=8, gpu=False, files=True, max_batch=32, bound=0.02)
+LADDERS = Ladders(processors=8, gpu=0, files=True, max_batch=32, bound=0.02)
 MODEL = """name: "m" max_batch_size: 32 instance_group { count: 1 kind: KIND_CPU } dynamic_batching {}
 parameters { key: "card" value { string_value: "c" } }"""
 IMAGE = 'name: "m_image" instance_group { count: 2 } parameters { key: "decode_workers" value { string_value: "0" } }'
@@ -72,7 +72,7 @@ class TestChoice:
 
 class TestLadders:
     @pytest.mark.parametrize("processors", [1, 2, 6, 16])
-    @pytest.mark.parametrize("gpu", [False, True])
+    @pytest.mark.parametrize("gpu", [0, 2])
     def test_every_value_is_a_setting_and_the_present_one_is_among_them(self, processors, gpu):
         ladders = replace(LADDERS, processors=processors, gpu=gpu)
         for choice in (PUBLISHED, Choice(3, 5, 3, 7, (4,), 333)):
@@ -98,13 +98,13 @@ class TestLadders:
         odd = Choice(3, 1, 3, 7, (), 5000)
         assert LADDERS.defaults(odd) == PUBLISHED
         assert replace(LADDERS, processors=16).defaults(odd) == Choice(2, 4, 0, 0, (), 0)
-        assert replace(LADDERS, processors=16, gpu=True).defaults(odd) == Choice(1, 2, 3, 0, (), 0)
+        assert replace(LADDERS, processors=16, gpu=2).defaults(odd) == Choice(2, 4, 3, 0, (), 0)
         assert replace(LADDERS, only=("max_queue_delay_us",)).defaults(odd) == replace(odd, max_queue_delay_us=0)
         assert LADDERS.defaults(replace(odd, preferred_batch=(4, 8))).preferred_batch == (4, 8)
 
     def test_what_does_not_matter_is_left_alone(self):
         assert replace(LADDERS, only=("cpu_threads", "decode_workers"), files=False).names() == ["cpu_threads"]
-        assert "cpu_threads" not in replace(LADDERS, gpu=True).names()
+        assert "cpu_threads" not in replace(LADDERS, gpu=1).names()
         assert not {"image_instances", "decode_workers"} & set(replace(LADDERS, files=False).names())
 
 
