@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = sorted(path.stem for path in (ROOT / "requirements").glob("*.lock"))
-BY_THE_BASE_IMAGE = {"exporter": {"torch", "torchvision"}}
+NOT_PINNED = {"exporter": {"torch", "torchvision"}, "gpu": {"onnxruntime"}}
+"""By the base image, and what another package takes the place of."""
 
 
 def pins(extra: str) -> dict[str, str]:
@@ -45,7 +46,7 @@ def test_a_lock_file_pins_what_its_extra_asks_for(extra):
     pinned = pins(extra)
     for requirement in asked(extra):
         name = canonicalize_name(requirement.name)
-        if name not in BY_THE_BASE_IMAGE.get(extra, ()):
+        if name not in NOT_PINNED.get(extra, ()):
             assert requirement.specifier.contains(pinned[name]), f"{requirement}: run scripts/lock"
 
 
@@ -53,6 +54,12 @@ def test_a_lock_file_pins_what_its_extra_asks_for(extra):
 def test_one_environment_can_grow(part, whole):
     """What is installed for less stays as it is when more is asked for."""
     assert pins(part).items() <= pins(whole).items()
+
+
+def test_a_gpu_takes_the_place_of_one_package():
+    assert {name for name, _ in pins("local").items() - pins("gpu").items()} == {"onnxruntime"}
+    added = pins("gpu").items() - pins("local").items() - {("onnxruntime-gpu", pins("gpu")["onnxruntime-gpu"])}
+    assert added <= pins("test").items()  # DALI, which runs without a GPU, too
 
 
 def test_checks_and_unit_tests_need_neither_torch_nor_a_server():
