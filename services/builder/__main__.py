@@ -27,7 +27,9 @@ def work(arguments: Arguments) -> int:
     log.set_up("builder", settings.name, style=settings.log_format, debug=arguments.debug)
     # Imported after the settings are known to be good: numpy, grpc and protobuf take most of a second.
     from services.builder import commands
+    from services.images.decode import own_pillow
 
+    own_pillow()
     result = commands.run(arguments, settings)
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")

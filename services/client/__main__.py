@@ -18,6 +18,7 @@ from services.core import stage
 from services.core.errors import SettingsError
 from services.core.hints import command
 from services.core.settings import ClientSettings
+from services.images.decode import own_pillow
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def work(arguments: Arguments) -> int:
         StackError: whatever the command cannot do.
     """
     logging_setup.set_up("client", debug=arguments.debug)
+    own_pillow()
     settings = ClientSettings.from_env(os.environ, **arguments.settings)
     logging_setup.set_up("client", settings.name, style=settings.log_format, debug=arguments.debug)
     pictures = (arguments.pictures or samples()) if arguments.command == "classify" else ()

@@ -40,8 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.force and up_to_date(settings.artifacts, fingerprint):
             log.info("up to date: %s", settings.artifacts)
         else:
-            from services.exporter.export import export  # an up-to-date run never waits for onnx and onnxruntime
+            # An up-to-date run never waits for onnx and onnxruntime.
+            from services.exporter.export import export
+            from services.images.decode import own_pillow
 
+            own_pillow()
             card = export(settings, source, fingerprint)
             log.info(
                 "exported %s: %s %s -> %s %s", card.name, card.input.name, list(card.input.shape), card.output.name, list(card.output.shape)

@@ -13,10 +13,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from services.core.errors import ImageError
 from services.images import jpeg
 
-# Remarks about odd metadata help nobody who wants to know what is in the picture; sizes are checked below.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-Image.MAX_IMAGE_PIXELS = None  # the limit is the setting MAX_PIXELS, and it is a limit: Pillow only warns until twice as many
-
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Raster formats only: Pillow would start other programs for some of the rest (EPS)."""
 MAX_FILE_BYTES = 64 << 20
@@ -63,6 +59,16 @@ class Picture(NamedTuple):
     region: tuple[float, float, float, float]
 
 
+def own_pillow() -> None:
+    """Make ``max_pixels`` the only limit, and silence Pillow's remarks, for the whole process: for programs, not for libraries.
+
+    Pillow itself warns from 89 megapixels on and refuses from twice as many on. What it remarks about odd metadata helps nobody who
+    wants to know what is in a picture.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    Image.MAX_IMAGE_PIXELS = None
+
+
 def decode(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_FILE_BYTES) -> Image.Image:
     """Decode a picture: first frame, turned upright by its EXIF orientation, 8-bit RGB.
 
@@ -73,7 +79,7 @@ def decode(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
     Args:
         source: a file, or the content of one.
         name: what to call it in an error; the path where empty.
-        max_pixels: larger pictures are refused before they are unpacked.
+        max_pixels: larger pictures are refused before they are unpacked; Pillow's own limit holds as well, see ``own_pillow``.
         max_bytes: longer files are refused before they are looked at.
 
     Returns:
@@ -142,6 +148,8 @@ def opened(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: i
         raise
     except UnidentifiedImageError:
         raise no_picture(data, name) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name}: found a picture beyond Pillow's own limit, Image.MAX_IMAGE_PIXELS ({error})") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
         raise ImageError(f"{name}: found a damaged or unusual picture ({error}), {_EXPECTED}") from error
 

@@ -19,6 +19,7 @@ from services.core import cpus
 from services.core.card import Preprocessing
 from services.core.errors import ImageError, StackError, ToolError
 from services.core.published import ENCODED, VERSION
+from services.images.decode import own_pillow
 from services.images.preprocess import InputArray
 from services.triton.decoder import Decoder, Picture
 from services.triton.gpu_decoder import decoder
@@ -60,6 +61,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read what the builder has written into the config."""
+        own_pillow()
         config = json.loads(args["model_config"])
         told = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._folder = Path(args["model_repository"]).parent / told["model"]

@@ -1,6 +1,8 @@
 """Every kind of picture becomes upright 8-bit RGB, and whatever is none becomes one clear error."""
 
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from services.core.errors import ImageError
-from services.images.decode import MAX_FILE_BYTES, decode
+from services.images.decode import MAX_FILE_BYTES, decode, opened
 from tests.unit.images.pictures import STORED, encoded
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -106,16 +108,34 @@ def test_what_is_no_picture_is_named_and_described(data, found):
     assert "expected" in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [9_500, 30_000], ids=["where Pillow only warns", "where Pillow refuses"])
-def test_decompression_bomb_is_an_error(side):
+def bomb(side: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9_500, 30_000], ids=["where Pillow only warns", "where Pillow refuses"])
+@pytest.mark.usefixtures("program")
+def test_decompression_bomb_is_an_error(side):
     with pytest.raises(ImageError, match=rf"bomb\.png: found {side} x {side} pixels, expected at most 89478485 .*MAX_PIXELS"):
-        decode(bomb, "bomb.png")
+        decode(bomb(side), "bomb.png")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_library_leaves_pillow_as_it_is():
+    code = "import warnings; from PIL import Image; before = Image.MAX_IMAGE_PIXELS, list(warnings.filters); import services.client; "
+    code += "assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == ""
+    with pytest.raises(ImageError, match=r"bomb\.png: found a picture beyond Pillow's own limit, Image.MAX_IMAGE_PIXELS"):
+        decode(bomb(30_000), "bomb.png", max_pixels=1 << 40)
+
+
+@pytest.mark.usefixtures("program")
+def test_a_program_has_one_limit():
+    with opened(bomb(30_000), "bomb.png", max_pixels=1 << 40) as image:
+        assert image.size == (30_000, 30_000)
 
 
 def test_the_limit_of_pixels_can_be_lowered_and_raised():

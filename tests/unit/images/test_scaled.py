@@ -180,6 +180,7 @@ def test_of_several_pictures_in_a_jpeg_the_first_is_taken():
 
 
 @pytest.mark.parametrize("side", [9_460, 65_000])
+@pytest.mark.usefixtures("program")
 def test_a_huge_header_is_refused_before_anything_is_unpacked(side):
     data = jpeg(Image.new("RGB", (16, 16)))
     start = data.index(b"\xff\xc0") + 5
