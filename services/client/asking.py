@@ -9,9 +9,9 @@ from typing import Self
 from services.client.answers import answers
 from services.client.connect import connect
 from services.client.pictures import Named, batches
-from services.client.protocol import Transport
+from services.client.protocol import RefusedError, Transport
 from services.client.report import Result
-from services.client.served import ServedModel
+from services.client.served import ReplacedError, ServedModel
 from services.client.wait import wait_until_ready
 from services.client.workers import LEAVE_SECONDS, Job, Workers
 from services.core.errors import SettingsError
@@ -31,7 +31,7 @@ class Asking:
         self, model: ServedModel, settings: ClientSettings, connection: Callable[[], AbstractContextManager[Transport]] | None = None
     ) -> None:
         self.model = model
-        self._max_pixels = settings.max_pixels
+        self._settings = settings
         self._workers = Workers(settings.client_in_flight, connection or functools.partial(connect, settings))
 
     @classmethod
@@ -82,4 +82,16 @@ class Asking:
     def _job(self, group: list[Named], top: int) -> Job[Transport, list[Result]]:
         if top < 1:
             raise SettingsError(f"top is {top}, expected at least 1")
-        return lambda transport: answers(self.model.over(transport), group, top, max_pixels=self._max_pixels)
+        return lambda transport: self._ask(transport, group, top)
+
+    def _ask(self, transport: Transport, group: list[Named], top: int) -> list[Result]:
+        """Ask by the card of the version that answers: it may be replaced at any time, also by one with other preprocessing."""
+        while True:
+            model = self.model
+            try:
+                return answers(model.over(transport), group, top, max_pixels=self._settings.max_pixels)
+            except (ReplacedError, RefusedError):
+                found = ServedModel.of(transport, model.name, self._settings)
+                if found.version == model.version:
+                    raise
+                self.model = found

@@ -30,9 +30,16 @@ class BadPictureError(Exception):
         self.index = index
 
 
+class ReplacedError(ServerError):
+    """Another version has answered than the one whose card was read; pixels that were prepared by that card may be wrong for it."""
+
+
 @dataclass(frozen=True)
 class ServedModel:
-    """A model on a server, ready to be asked; ``takes_files`` where its ``<name>_image`` is served beside it, too."""
+    """A model on a server, ready to be asked.
+
+    ``takes_files`` where its ``<name>_image`` is served beside it, too; ``version`` is that of the card, 0 where it is not known.
+    """
 
     transport: Transport
     name: str
@@ -40,6 +47,7 @@ class ServedModel:
     batch: int
     patience: float
     takes_files: bool = False
+    version: int = 0
 
     @classmethod
     def of(cls, transport: Transport, name: str, settings: ClientSettings) -> Self:
@@ -57,7 +65,8 @@ class ServedModel:
                 f"{transport.where} does not serve {image_name(name)}, which takes files (SEND=file)",
                 hint="run the builder again, which publishes it beside the model; or let the client decode, with SEND=auto",
             )
-        return cls(transport, name, card_of(config, name), batch, settings.request_timeout_seconds, takes_files)
+        card, version = card_of(config, name), version_of(config)
+        return cls(transport, name, card, batch, settings.request_timeout_seconds, takes_files, version)
 
     def over(self, transport: Transport) -> Self:
         """The same model by another connection."""
@@ -71,10 +80,14 @@ class ServedModel:
             classes: answer with that many best classes of each; 0 for all scores.
 
         Raises:
+            ReplacedError: another version answers by now.
             ServerError: it refuses, or cannot be reached.
         """
         question = Question(self.name, self.card.input.name, self.card.input.dtype, batch, self.card.output.name, classes)
-        return self._ask(question)
+        answer = self._ask(question)
+        if self.version and answer.version != self.version:
+            raise ReplacedError(f"version {self.version} of {self.name} was replaced by {answer.version} meanwhile", hint="ask again")
+        return answer
 
     def ask_files(self, files: Sequence[bytes], classes: int = 0) -> Answer:
         """Send picture files as they are; the server decodes them.
@@ -114,6 +127,12 @@ def card_of(config: dict[str, Any], name: str) -> ModelCard:
     if not text:
         raise ContractError(f"the configuration of {name} has no model card", hint=_HINT)
     return ModelCard.loads(text, f"the card of {name}")
+
+
+def version_of(config: dict[str, Any]) -> int:
+    """The one version that a configuration of the builder's serves; 0 where it is another's, and serves several."""
+    versions = config.get("version_policy", {}).get("specific", {}).get("versions", [])
+    return int(versions[0]) if len(versions) == 1 else 0
 
 
 @dataclass(frozen=True)
