@@ -40,7 +40,7 @@ class Republished(Knowing):
         return answer._replace(version=self.version)
 
 
-def classified(transport: Republished, count: int) -> tuple[list[int], list[int]]:
+def classified(transport: Any, count: int) -> tuple[list[int], list[int]]:
     """Versions and best classes of so many pictures, each of one colour, which is its class."""
     model = ServedModel.of(transport, "tiny", SETTINGS)
     transport.configs = 0
