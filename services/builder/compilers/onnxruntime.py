@@ -140,7 +140,7 @@ class OnnxRuntimeGpuCompiler(OnnxRuntimeCompiler):
                     self._runner = engine.path, CudaRunner(engine.path, max_batch=engine.max_batch)
                 except Exception as error:
                     what = f"ONNX Runtime cannot run {engine.path} on the GPU: {reason(error)}"
-                    raise ToolError(what, hint="try PRECISION=fp32") from error
+                    raise ToolError(what, hint="try PRECISION=fp32, or INSTANCE_KIND=KIND_CPU, which leaves the GPU alone") from error
         run = self._runner[1]
         return run, run.session, () if run.captured else ("a part of it runs on the CPU, so it runs without CUDA graphs",)
 
