@@ -93,7 +93,8 @@ class Classifier(_Classifier):
         """The best classes of each picture, in the order given, as the answers come.
 
         Args:
-            pictures: any number of them, also without end: a few groups are taken ahead. Each is a path (that of a
+            pictures: any number of them, also without end: a few groups are taken ahead, and answers come while the next ones
+                are taken. For a source that takes its time, such as a camera, there is ``classify_one``. Each is a path (that of a
                 folder stands for the pictures in it), an http(s) address, ``bytes`` of a file, an image of Pillow, an
                 array UINT8 ``[height, width, 3]`` in RGB, or ``Named(name, any of these)``. One alone is taken, too.
             top: how many classes, best first.
