@@ -11,7 +11,7 @@ from benchmarks import machine
 from benchmarks.load import Load, repeat
 from benchmarks.published import Published
 from services.core.errors import ToolError
-from services.onnx_graphs.cuda_runner import CudaRunner
+from services.onnx_graphs.cuda_runner import PROVIDER, CudaRunner
 from services.onnx_graphs.session import graph_runner
 
 ON_CPU, ON_GPU = "onnxruntime", "onnxruntime-gpu"
@@ -27,7 +27,7 @@ def demand_gpu() -> None:
     Raises:
         ToolError: there is no GPU, or the ONNX Runtime that is installed has no CUDA.
     """
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if PROVIDER not in onnxruntime.get_available_providers():
         raise ToolError("this ONNX Runtime has no CUDA", hint="install onnxruntime-gpu")
     if not machine.gpus():
         raise ToolError("there is no NVIDIA GPU", hint="see nvidia-smi")

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.load import Clients
 from benchmarks.pictures import Bare, photographs, write
 from benchmarks.published import Published
-from benchmarks.report import head, heading, save
+from benchmarks.report import command_line, head, heading, save
 from benchmarks.server import Server, serve
 from services.core import log as logs
 from services.core import stage
@@ -124,15 +124,10 @@ def table(report: dict[str, Any]) -> str:
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.classify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="a published model: model_repository/<model>")
+    parser = command_line("classify", __doc__)
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="in the folder (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement of the load generator (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     return parser.parse_args(arguments)
 
 

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from benchmarks import machine
 from benchmarks.bare import ON_GPU, bare, engine
 from benchmarks.load import PROTOCOLS, Clients, Load, repeat
-from benchmarks.pictures import WORDS, photographs, write
+from benchmarks.pictures import photographs, variants_command_line, write
 from benchmarks.published import Published, Question
 from benchmarks.report import Cell, head, heading, save
 from benchmarks.server import Server, serve
@@ -258,17 +258,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         SettingsError: a list is none of what is expected.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu",
-        description=__doc__,
-        epilog="words of a variant, separated by spaces, each with a number:\n"
-        + "\n".join(f"  {key}=N  {text}" for key, text in WORDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="a published model: model_repository/<model>")
-    parser.add_argument(
-        "--variant", action="append", metavar="WORDS", help="another way to serve it, once for each; without it, as published"
-    )
+    parser = variants_command_line("gpu", __doc__)
     parser.add_argument("--batches", default="1,8,32", metavar="N,N", help="of what runs alone (%(default)s)")
     parser.add_argument(
         "--torch", metavar="NAME", help="the architecture as torchvision calls it; without it, what the model was made from"
@@ -280,8 +270,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=1, help="of each measurement (%(default)s)")
     parser.add_argument("--limit", type=int, default=420, metavar="SECONDS", help="begin no round that would end later (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     options = parser.parse_args(arguments)
     options.variant = options.variant or [""]
     if not re.fullmatch(r"\d+x\d+(,\d+x\d+)*", options.sizes):

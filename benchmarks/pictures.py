@@ -31,7 +31,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from benchmarks import machine
 from benchmarks.load import PROTOCOLS, Clients, Load
 from benchmarks.published import Published
-from benchmarks.report import Cell, head, heading, save
+from benchmarks.report import Cell, command_line, head, heading, save
 from benchmarks.server import serve
 from services.core import cpus, stage
 from services.core import log as logs
@@ -216,26 +216,24 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pictures",
-        description=__doc__,
-        epilog="words of a variant, separated by spaces, each with a number:\n"
-        + "\n".join(f"  {key}=N  {text}" for key, text in WORDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="a published model: model_repository/<model>")
-    parser.add_argument(
+def variants_command_line(module: str, description: str | None) -> argparse.ArgumentParser:
+    """A command line whose variants ``write`` understands."""
+    words = "\n".join(f"  {key}=N  {text}" for key, text in WORDS.items())
+    found = command_line(module, description, f"words of a variant, separated by spaces, each with a number:\n{words}")
+    found.add_argument(
         "--variant", action="append", metavar="WORDS", help="another way to serve it, once for each; without it, as published"
     )
+    return found
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = variants_command_line("pictures", __doc__)
     parser.add_argument("--sizes", default="640x427,4032x3024", metavar="WxH,WxH", help="(%(default)s)")
     parser.add_argument("--clients", default="1,8", metavar="N,N", help="numbers of clients (%(default)s)")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS), help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     options = parser.parse_args(arguments)
     options.variant = options.variant or [""]
     options.sizes, options.protocols = options.sizes.split(","), options.protocols.split(",")

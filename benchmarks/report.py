@@ -1,5 +1,6 @@
 """What the reports of the benchmarks have in common: their head, a cell of a table, and the file they are written to."""
 
+import argparse
 import json
 import shlex
 import sys
@@ -38,6 +39,20 @@ class Cell:
         requests = sum(len(load.times) for load in self.loads)
         cost = sum(load.client_cpu_seconds for load in self.loads) / requests
         return {**self.summary(), "stalls": sum(load.stalls for load in self.loads), "client_cpu_ms": round(cost * 1e3, 3)}
+
+
+def command_line(module: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    """A command line with what all have that measure a published model in rounds."""
+    found = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{module}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument("folder", type=Path, help="a published model: model_repository/<model>")
+    found.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
+    found.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    return found
 
 
 def head(published: Published) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from benchmarks import machine
 from benchmarks.bare import bare
 from benchmarks.load import PROTOCOLS, Clients
 from benchmarks.published import Published
-from benchmarks.report import Cell, head, heading, save
+from benchmarks.report import Cell, command_line, head, heading, save
 from benchmarks.server import serve
 from benchmarks.variants import WORDS, Variant, default_variants
 from services.core import log as logs
@@ -163,13 +163,7 @@ def soak_table(report: dict[str, Any]) -> str:
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving",
-        description=__doc__,
-        epilog=f"words of a variant, separated by spaces:\n{WORDS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="a published model: model_repository/<model>")
+    parser = command_line("serving", __doc__, f"words of a variant, separated by spaces:\n{WORDS}")
     parser.add_argument(
         "--variant",
         action="append",
@@ -181,11 +175,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement (%(default)s)")
     parser.add_argument("--limit", type=int, default=0, metavar="SECONDS", help="begin no round that would end later; 0: no limit")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, after every round")
     parser.add_argument("--soak", type=int, metavar="N", help="ask a running server N times instead")
     parser.add_argument("--url", default="127.0.0.1:8000", help="HTTP address of the running server (%(default)s)")
     parser.add_argument("--grpc-url", default="127.0.0.1:8001", help="its gRPC address (%(default)s)")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     options = parser.parse_args(arguments)
     try:
         options.clients = [int(number) for number in options.clients.split(",")]
