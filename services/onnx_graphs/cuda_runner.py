@@ -34,6 +34,7 @@ class CudaRunner:
 
     Attributes:
         captured: whether it runs in CUDA graphs.
+        problem: why it does not.
         session: one of its sessions, to be asked for names, types and shapes.
     """
 
@@ -51,11 +52,13 @@ class CudaRunner:
         """
         onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
         onnxruntime.preload_dlls(msvc=False)
+        self.problem = ""
         try:
             self._captured = [_Captured(model, size, device) for size in sizes(max_batch)]
             self.session = self._captured[0].session
-        except Exception:
+        except Exception as error:
             self._captured = []
+            self.problem = str(error).strip().partition("\n")[0] or type(error).__name__
             self.session = _session(model, device, capture=False)
         self.captured = bool(self._captured)
         self._input = self.session.get_inputs()[0].name

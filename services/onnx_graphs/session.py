@@ -66,10 +66,12 @@ def graph_runner(model: Path | bytes | onnx.ModelProto | onnxruntime.InferenceSe
     made = model if isinstance(model, onnxruntime.InferenceSession) else session(model)
     name = made.get_inputs()[0].name
 
-    def run(inputs: Array) -> Array:
-        return np.concatenate([made.run(None, {name: inputs[start : start + batch]})[0] for start in range(0, len(inputs), batch)])
+    return in_batches(lambda rows: made.run(None, {name: rows})[0], batch)
 
-    return run
+
+def in_batches(run: Callable[[Array], Array], batch: int) -> Callable[[Array], Array]:
+    """The same function for any number of rows, at least 1, of which ``run`` is given ``batch`` at most at a time."""
+    return lambda inputs: np.concatenate([run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
 
 
 def reason(error: Exception) -> str:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 
@@ -22,7 +21,7 @@ from services.core.record import Hardware
 from services.core.stage import progress
 from services.numerics.dtypes import triton_name
 from services.onnx_graphs.cuda_runner import CudaRunner
-from services.onnx_graphs.session import Optimise, graph_runner, reason, session
+from services.onnx_graphs.session import Optimise, graph_runner, in_batches, reason, session
 
 _SERVICES = Path(__file__).resolve().parents[2]
 _MODEL_NAME = "model.py"
@@ -95,11 +94,10 @@ class OnnxRuntimeCompiler:
 
     def run(self, engine: Engine, inputs: Array) -> Array:
         """Run in one process; rows go through in batches that the profile allows."""
-        run = self._loaded(engine)[0]
-        return np.concatenate([run(inputs[start : start + engine.max_batch]) for start in range(0, len(inputs), engine.max_batch)])
+        return self._loaded(engine)[0](inputs)
 
     def _loaded(self, engine: Engine) -> tuple[Callable[[Array], Array], onnxruntime.InferenceSession, tuple[str, ...]]:
-        """What runs a batch, its session, and what there is to say of it."""
+        """What runs any number of rows, its session, and what there is to say of it."""
         loaded = session(engine.path)
         return graph_runner(loaded, engine.max_batch), loaded, ()
 
@@ -141,8 +139,9 @@ class OnnxRuntimeGpuCompiler(OnnxRuntimeCompiler):
                 except Exception as error:
                     what = f"ONNX Runtime cannot run {engine.path} on the GPU: {reason(error)}"
                     raise ToolError(what, hint="try PRECISION=fp32, or INSTANCE_KIND=KIND_CPU, which leaves the GPU alone") from error
-        run = self._runner[1]
-        return run, run.session, () if run.captured else ("a part of it runs on the CPU, so it runs without CUDA graphs",)
+        runner = self._runner[1]
+        notes = () if runner.captured else (f"it runs without CUDA graphs: {runner.problem}",)
+        return in_batches(runner, engine.max_batch), runner.session, notes
 
 
 def _tensor(value: onnxruntime.NodeArg) -> Tensor:

@@ -56,6 +56,7 @@ def test_a_graph_with_a_part_on_the_cpu_runs_without_cuda_graphs(tmp_path):
     images = np.random.default_rng(0).normal(size=(5, 3, 3)).astype(np.float32)
     runner = CudaRunner(path, max_batch=8)
     assert not runner.captured
+    assert runner.problem
     np.testing.assert_allclose(runner(images), np.linalg.det(images), atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What of the GPU's runner can be seen without one; the rest: tests/gpu/test_local_gpu.py."""
+"""What of the GPU's runner can be seen without one; the rest: tests/gpu/local/test_engine_on_gpu.py."""
 
 import pytest
 
