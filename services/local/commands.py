@@ -56,7 +56,9 @@ def work(argv: list[str]) -> int:
     own = {key: value for key, value in os.environ.items() if value}
     written = dotenv.read(ROOT / ".env", own)
     settings = {**written, **own}
-    stack = Stack(Folders.of_checkout(ROOT, settings), settings, {"ACCELERATOR": gpu.accelerator(settings)})
+    # Stopping and asking need not know, and nvidia-smi takes its time.
+    fixed = {} if options.command in ("down", "classify") else {"ACCELERATOR": gpu.accelerator(settings)}
+    stack = Stack(Folders.of_checkout(ROOT, settings), settings, fixed)
     if options.command == "down":
         log.info("server stopped" if stack.stop() else "no server runs")
         (stack.folders.state / "launcher").unlink(missing_ok=True)
