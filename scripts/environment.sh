@@ -31,7 +31,12 @@ sum_of_locks() { sha256sum requirements/{launcher,dev,local,test,gpu}.lock | sha
 
 make_environment() { # launcher, dev, local or test: adds to .venv what it lacks of that lock file
   has_environment "$1" || add_packages "$1"
-  if [[ $1 == local || $1 == test ]] && ! has_environment gpu && nvidia-smi -L >/dev/null 2>&1; then use_gpu; fi
+  if [[ $1 == local || $1 == test ]] && ! has_environment gpu && gpu_fits; then use_gpu; fi
+}
+
+gpu_fits() { # the first one, with CUDA 13: driver R580 or newer, compute capability 7.5 or newer; without, the CPU computes
+  nvidia-smi --query-gpu=driver_version,compute_cap --format=csv,noheader 2>/dev/null |
+    awk -F '[., ]+' 'NR == 1 { fits = $1 >= 580 && 10 * $(NF - 1) + $NF >= 75 } END { exit !fits }'
 }
 
 add_packages() { # launcher, dev, local or test

@@ -81,7 +81,7 @@ def test_a_changed_lock_file_is_installed_into_what_is_there(make, clone):
 
 
 def test_a_gpu_gets_its_packages_once_and_again_after_others_may_lie_over_them(make, clone):
-    (clone / "bin/nvidia-smi").write_text("#!/bin/sh\necho GPU 0\n")
+    (clone / "bin/nvidia-smi").write_text("#!/bin/sh\necho 580.159.04, 9.0\n")
     for_gpu = [
         "-m pip uninstall --yes onnxruntime onnxruntime-gpu",
         "-m pip install --constraint requirements/gpu.lock onnxruntime-gpu[cuda,cudnn] nvidia-dali-cuda130",
@@ -91,6 +91,12 @@ def test_a_gpu_gets_its_packages_once_and_again_after_others_may_lie_over_them(m
     assert make("local") == []
     assert make("test") == [torch("test"), install("test"), *for_gpu]
     assert make("local") == make("test") == make("dev") == []
+
+
+@pytest.mark.parametrize("found", ["575.57.08, 9.0", "580.65, 7.0", "", "No devices were found"])
+def test_a_gpu_that_is_too_old_is_left_alone(make, clone, found):
+    (clone / "bin/nvidia-smi").write_text(f"#!/bin/sh\necho '{found}'\n")
+    assert make("local") == [torch("local"), install("local")]
 
 
 def test_a_server_that_runs_keeps_its_stub(make, clone):
