@@ -17,8 +17,7 @@ from services.triton import gpu_decoder
 from services.triton.dali import MOST_FILES, Dali
 from services.triton.decoder import Decoder, Picture
 from services.triton.gpu_decoder import GpuDecoder, decoder
-from tests.unit.images.pictures import STORED, encoded
-from tests.unit.images.test_scaled import jpeg, noise, photograph, recipe
+from tests.unit.images.pictures import STORED, encoded, jpeg, noise, photograph, recipe
 
 MOST_PIXELS, MOST_BYTES = 20_000_000, 8 << 20
 DEVICES = [None, *([0] if Path("/dev/nvidia0").exists() else [])]

@@ -1,8 +1,14 @@
-"""Pictures as files, as cameras and programs write them."""
+"""Pictures as files, as cameras and programs write them, and what is to be made of them."""
 
 import io
+from typing import Any
 
+import numpy as np
 from PIL import Image
+
+from services.core.card import Preprocessing
+from services.images.decode import decode
+from tests.conftest import ROOT
 
 STORED = {
     1: None,
@@ -27,3 +33,21 @@ def encoded(image: Image.Image, kind: str = "PNG", orientation: int = 1, **optio
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def recipe(resize: int = 128, crop: int = 112, interpolation: Any = "bilinear") -> Preprocessing:
+    return Preprocessing(
+        resize=resize, crop=crop, interpolation=interpolation, layout="NHWC", normalised_in_graph=True, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+
+
+def photograph(width: int, height: int, name: str = "rocket") -> Image.Image:
+    return decode(ROOT / "samples" / f"{name}.jpg").resize((width, height), Image.Resampling.LANCZOS)
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def jpeg(image: Image.Image, orientation: int = 1, **options) -> bytes:
+    return encoded(image, "JPEG", orientation, **({"quality": 90} | options))

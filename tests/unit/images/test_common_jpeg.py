@@ -5,8 +5,7 @@ from PIL import Image
 
 from services.images import jpeg
 from services.images.decode import opened
-from tests.unit.images.pictures import encoded
-from tests.unit.images.test_scaled import photograph
+from tests.unit.images.pictures import encoded, photograph
 
 SCENE = photograph(64, 48)
 PLAIN = encoded(SCENE, "JPEG")

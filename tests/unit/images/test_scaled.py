@@ -1,7 +1,6 @@
 """A JPEG that is decoded scaled, and a crop that is resized alone, come out as the exact way gives them, within a stated tolerance."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,29 +11,10 @@ from services.core.errors import ImageError
 from services.images.decode import decode, decode_scaled
 from services.images.jpeg import MAX_SCANS
 from services.images.preprocess import input_from_file, input_from_image
-from tests.conftest import ROOT
-from tests.unit.images.pictures import STORED, encoded
+from tests.unit.images.pictures import STORED, encoded, jpeg, noise, photograph, recipe
 
 # Of 255, what input_from_file's docstring promises: mean and largest difference.
 PHOTOGRAPH, NOISE, ROUNDING = (0.6, 25), (6, 45), (0.1, 2)
-
-
-def recipe(resize: int = 128, crop: int = 112, interpolation: Any = "bilinear") -> Preprocessing:
-    return Preprocessing(
-        resize=resize, crop=crop, interpolation=interpolation, layout="NHWC", normalised_in_graph=True, mean=(0, 0, 0), std=(1, 1, 1)
-    )
-
-
-def photograph(width: int, height: int, name: str = "rocket") -> Image.Image:
-    return decode(ROOT / "samples" / f"{name}.jpg").resize((width, height), Image.Resampling.LANCZOS)
-
-
-def noise(width: int, height: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
-
-
-def jpeg(image: Image.Image, orientation: int = 1, **options) -> bytes:
-    return encoded(image, "JPEG", orientation, **({"quality": 90} | options))
 
 
 def assert_as_exact(data: bytes, preprocessing: Preprocessing, tolerance: tuple[float, float]) -> None:
