@@ -95,7 +95,7 @@ class ModelSettings(Settings):
         affects="export",
         min_length=1,
         values="torchvision name · `efficientnet_lite0` · `onnx:FILE` · `py:module:function`",
-        empty="resnet50; without a GPU efficientnet_lite0",
+        empty="resnet50; with the launchers cpu and local efficientnet_lite0",
         advice="Files belong in `models/`; every launcher understands a path like `models/net.onnx`",
     )
     model_name: str = setting(
