@@ -111,7 +111,7 @@ class Ladders:
     def defaults(self, choice: Choice) -> Choice:
         """``choice`` with what would be published if nothing were set."""
         found = cpus.Cpus(self.processors)
-        values = Choice(self.gpu or cpus.instances(found), cpus.image_instances(found), 0, 0, (), 0)
+        values = Choice(self.gpu or cpus.instances(found), cpus.image_instances(found, self.gpu > 0), 0, 0, (), 0)
         changed = {name: getattr(values, name) for name in self.names() if getattr(values, name) in self.values(name, choice)}
         return replace(choice, **changed)
 

@@ -94,7 +94,7 @@ def _asked(settings: BuilderSettings, compiler: Compiler) -> tuple[BuilderSettin
     export = read_export(settings.artifacts)
     chosen = {
         "instance_count": settings.instance_count or compiler.instances(),
-        "image_instances": settings.image_instances or cpus.image_instances(cpus.find()),
+        "image_instances": settings.image_instances or cpus.image_instances(cpus.find(), settings.published_decoder != "cpu"),
         "decoder": settings.published_decoder,
     }
     settings = settings.model_copy(update=chosen)

@@ -15,6 +15,7 @@ SPIN_US = 200
 
 _MANY = 16
 _FEW = 2
+_MOST_ON_GPU = 8
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,14 @@ def instances(cpus: Cpus) -> int:
     return 2 if cpus.number >= _MANY else 1
 
 
-def image_instances(cpus: Cpus) -> int:
+def image_instances(cpus: Cpus, on_gpu: bool) -> int:
     """Processes that decode pictures, of each GPU if they do it there.
 
-    One decodes while another waits for the engine, and few threads share one lock of Python's.
+    One decodes while another waits for the engine, and few threads share one lock of Python's. More of them where a GPU decodes: they
+    wait for their turn there.
     """
+    if on_gpu:
+        return min(_MOST_ON_GPU, max(2, cpus.number // 2))
     return 4 if cpus.number >= _MANY else 2
 
 

@@ -193,7 +193,7 @@ class ServingSettings(Settings):
         affects="serving",
         ge=0,
         advice="While one waits for the engine, another decodes. 0 makes it 4 where the builder sees 16 processors or more, "
-        "else 2; for each GPU, if they decode there",
+        "else 2; where a GPU decodes one for two processors, from 2 to 8 for each GPU",
     )
     decode_workers: int = setting(
         0,

@@ -98,7 +98,7 @@ class TestLadders:
         odd = Choice(3, 1, 3, 7, (), 5000)
         assert LADDERS.defaults(odd) == PUBLISHED
         assert replace(LADDERS, processors=16).defaults(odd) == Choice(2, 4, 0, 0, (), 0)
-        assert replace(LADDERS, processors=16, gpu=2).defaults(odd) == Choice(2, 4, 3, 0, (), 0)
+        assert replace(LADDERS, processors=16, gpu=2).defaults(odd) == Choice(2, 8, 3, 0, (), 0)
         assert replace(LADDERS, only=("max_queue_delay_us",)).defaults(odd) == replace(odd, max_queue_delay_us=0)
         assert LADDERS.defaults(replace(odd, preferred_batch=(4, 8))).preferred_batch == (4, 8)
 

@@ -102,7 +102,8 @@ def test_instances_by_processors(number, instances):
 
 
 def test_processes_that_decode():
-    assert [cpus.image_instances(Cpus(number)) for number in (1, 15, 16, 64)] == [2, 2, 4, 4]
+    assert [cpus.image_instances(Cpus(number), on_gpu=False) for number in (1, 15, 16, 64)] == [2, 2, 4, 4]
+    assert [cpus.image_instances(Cpus(number), on_gpu=True) for number in (1, 7, 8, 16, 64)] == [2, 3, 4, 8, 8]
 
 
 @pytest.mark.parametrize(
