@@ -91,7 +91,8 @@ def serve(repository: Path, model: str) -> Iterator[Server]:
         *([f"--backend-directory={backends}"] if backends else []),
     ]
     # The Python backend takes the environment of the first python3 on PATH.
-    environment = launch.environment(os.environ) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = launch.environment(repository, os.environ) | {"PATH": path}
     log = repository.with_name("triton.log")
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)

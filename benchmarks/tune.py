@@ -39,7 +39,7 @@ from benchmarks.tuning.trials import Target, Trials, trials
 from services.builder.compilers.onnxruntime import GPU_INSTANCES
 from services.builder.model_config import IMAGE_VERSION
 from services.builder.repository import ModelFolder
-from services.builder.server import Server, admin_key
+from services.builder.server import Server
 from services.core import cpus, stage
 from services.core import log as logs
 from services.core.errors import ContractError, ServerError, SettingsError, ToolError
@@ -237,7 +237,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="search, prove and report only")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
-    parser.add_argument("--admin-key-file", type=Path, metavar="FILE", help="key of the server's model control (scripts/tune knows it)")
     parser.add_argument("--builder", default="scripts/builder", metavar="COMMAND", help="what publishes (%(default)s)")
     options = parser.parse_args(arguments)
     if options.clients < 1:
@@ -274,7 +273,7 @@ def main() -> int:
     builder = Builder(tuple(shlex.split(options.builder)), os.environ)
     model = builder.demand_live_engine()
     http, grpc, _ = (f"127.0.0.1:{settings.get(name) or default}" for name, default in PORTS.items())
-    server = Server(grpc, admin_key(options.admin_key_file), float(settings.get("LOAD_TIMEOUT_SECONDS") or 300))
+    server = Server(grpc, float(settings.get("LOAD_TIMEOUT_SECONDS") or 300))
     if not server.answers():
         raise ServerError(f"no Triton server answers at {grpc}", hint="start it: scripts/up")
     busy = os.getloadavg()[0]

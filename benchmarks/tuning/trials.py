@@ -154,9 +154,9 @@ def _clear(target: Target, server: Server) -> None:
     for slot in SLOTS:
         name = trial_name(folder.name, slot)
         for one, version in ((image_name(name), IMAGE_VERSION), (name, int(target.published.version.name))):
-            with contextlib.suppress(ServerError):  # it is gone, and has forgotten them
-                if server.is_ready(one, version):
-                    server.unload(one)
             if folder.with_name(one).exists():
                 with writing(folder.with_name(one)):
                     remove_tree(folder.with_name(one))
+            with contextlib.suppress(ServerError):  # it is gone, and has forgotten them
+                if server.is_ready(one, version):
+                    server.unload(one)

@@ -10,7 +10,7 @@ from services.builder.compilers import compiler_for
 from services.builder.compilers.base import published_engine
 from services.builder.publish import retire, rollback, served_agreement
 from services.builder.repository import ModelFolder, Version
-from services.builder.server import Server, admin_key
+from services.builder.server import Server
 from services.builder.verify import compare, demand
 from services.core import hints
 from services.core.errors import RepositoryError
@@ -90,8 +90,8 @@ def _row(published: Version) -> dict[str, Any]:
 
 
 def _server(settings: BuilderSettings) -> Server | None:
-    """The live server, or None where none answers. The key is made in any case: the server's first start needs it."""
-    server = Server(settings.triton_grpc_url, admin_key(settings.admin_key_file), settings.load_timeout_seconds)
+    """The live server, or None where none answers."""
+    server = Server(settings.triton_grpc_url, settings.load_timeout_seconds)
     return server if server.answers() else None
 
 

@@ -1,49 +1,30 @@
 """The live server, where there is one: load a published model, and ask it for a golden answer."""
 
 import logging
-import secrets
 import time
-from pathlib import Path
 
+import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from services.builder.compilers.base import Array
-from services.core.errors import ContractError, ServerError
-from services.core.files import write_atomically
+from services.core.errors import ServerError
 from services.core.hints import server_log
+from services.core.names import CONTROL
+from services.core.published import CONTROL_INPUT
 from services.core.stage import progress
 
 log = logging.getLogger(__name__)
 
-# Triton expects this prefix before the header of a restricted protocol on gRPC.
-KEY_HEADER = "triton-grpc-protocol-x-admin"
 _PROBE_SECONDS = 2.0
-
-
-def admin_key(path: Path | None) -> str:
-    """The key of Triton's model control; made where the file is missing, readable by the owner alone.
-
-    Raises:
-        ContractError: the file is empty.
-    """
-    if path is None:
-        return ""
-    if not path.exists():
-        write_atomically(path, secrets.token_hex(32), mode=0o600)
-    key = path.read_text().strip()
-    if not key:
-        raise ContractError(f"the admin key file {path} is empty", hint="remove it, run the builder again and restart the server")
-    return key
 
 
 class Server:
     """A Triton server, over gRPC."""
 
-    def __init__(self, url: str, key: str, load_timeout_seconds: float) -> None:
+    def __init__(self, url: str, load_timeout_seconds: float) -> None:
         self._url = url
         self._client = InferenceServerClient(url)
-        self._headers = {KEY_HEADER: key} if key else None
         self._timeout = load_timeout_seconds
 
     def answers(self) -> bool:
@@ -68,7 +49,7 @@ class Server:
         """
         with progress(f"Triton at {self._url} loads {name} version {version}"):
             try:
-                self._client.load_model(name, headers=self._headers, client_timeout=self._timeout)
+                self._bring_in_line(name)
             except InferenceServerException as error:
                 raise ServerError(
                     f"Triton at {self._url} did not load {name} version {version}: {error.message()}", hint=_hint(error)
@@ -83,11 +64,21 @@ class Server:
                 time.sleep(0.1)
 
     def unload(self, name: str) -> None:
-        """Have the server drop a model."""
+        """Have the server drop a model that is no longer in the repository.
+
+        Raises:
+            ServerError: it does not.
+        """
         try:
-            self._client.unload_model(name, headers=self._headers, client_timeout=self._timeout)
+            self._bring_in_line(name)
         except InferenceServerException as error:
             raise ServerError(f"Triton at {self._url} did not unload {name}: {error.message()}", hint=_hint(error)) from None
+
+    def _bring_in_line(self, name: str) -> None:
+        """Have the server look at the repository; ``services/triton/control.py`` is the other side."""
+        asked = InferInput(CONTROL_INPUT, [1], "BYTES")
+        asked.set_data_from_numpy(np.array([name.encode()], np.object_))
+        self._client.infer(CONTROL, [asked], client_timeout=self._timeout)
 
     def parameter(self, name: str, parameter: str) -> str:
         """A parameter in the config of a loaded model; "" where the model is not loaded, or has none of that name.
@@ -126,6 +117,6 @@ class Server:
 
 
 def _hint(error: InferenceServerException) -> str:
-    if "restricted" in (error.message() or ""):
-        return "the server was started with another admin key; restart it, or set ADMIN_KEY_FILE to the file it reads"
+    if f"unknown model: '{CONTROL}'" in (error.message() or ""):
+        return "the server was not started by this release: stop it (scripts/down), and start it again (scripts/up)"
     return f"look into the server's log ({server_log()}); is it this stack's server, on this model repository?"

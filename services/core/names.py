@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 
 ONNX_PREFIX = "onnx:"
 FACTORY_PREFIX = "py:"
+CONTROL = "_control"
+"""The model that has the server load others; names that begin with an underscore are the server's own."""
 _IMAGE_SUFFIX = "_image"
 _TRIAL = re.compile(r"trial-[ab]\.")
 
@@ -50,11 +52,16 @@ def trial_name(name: str, slot: str) -> str:
     return f"trial-{slot}.{name}"
 
 
+def is_trial_name(name: str) -> bool:
+    """Whether a name is one that ``trial_name`` makes, or of the one that takes files for that."""
+    return bool(_TRIAL.match(name))
+
+
 def by_themselves(names: Iterable[str]) -> list[str]:
     """Of the models of a server those that one may mean without a name: not those that take files for another, and no trials.
 
-    >>> by_themselves(["b", "b_image", "a", "trial-a.b", "trial-a.b_image"])
+    >>> by_themselves(["b", "b_image", "a", "trial-a.b", "trial-a.b_image", "_control"])
     ['a', 'b']
     """
-    found = set(names)
-    return sorted(name for name in found - {image_name(name) for name in found} if not _TRIAL.match(name))
+    found = set(names) - {CONTROL}
+    return sorted(name for name in found - {image_name(name) for name in found} if not is_trial_name(name))

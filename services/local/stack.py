@@ -80,7 +80,6 @@ class Stack:
             "MODEL": settings.get("MODEL") or DEFAULT_MODEL,
             "ACCELERATOR": "onnxruntime",
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi counts, which the builder asks
-            "ADMIN_KEY_FILE": str(folders.state / "admin.key"),
             "ARTIFACTS_DIR": str(folders.artifacts),
             "MODEL_REPOSITORY_DIR": str(folders.repository),
             "TORCH_HOME": str(folders.work / folders.artifacts / ".torch"),
@@ -169,6 +168,7 @@ class Stack:
         links = {
             "repository": self.folders.work / self.folders.repository,
             "backends": Path(self.settings.get("BACKEND_DIRECTORY") or triton / "backends"),
+            "control": self.folders.code / "services" / "triton" / "repository",
         }
         for name, target in links.items():
             (state / name).unlink(missing_ok=True)
@@ -179,6 +179,7 @@ class Stack:
         environment |= {
             "MODEL_REPOSITORY_DIR": "repository",
             "BACKEND_DIRECTORY": "backends",
+            "CONTROL_DIRECTORY": "control",
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
             "PATH": os.pathsep.join([str(triton / "bin"), str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -1,4 +1,4 @@
-"""Keeps the server running as Compose's ``restart: on-failure:3`` does: ``python -m services.local.supervise``."""
+"""Keeps the server running, as Docker does by the restart policy of compose.yaml: ``python -m services.local.supervise``."""
 
 import ctypes
 import logging
@@ -14,12 +14,15 @@ from services.local.processes import GRACE_SECONDS
 
 log = logging.getLogger(__name__)
 
-RESTARTS = 3
+FIRST_RESTARTS = 3
+"""Of a program that never ran for a while: somebody waits for it, and is to hear why it does not start."""
+RAN_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 
 
 class Supervisor:
-    """Starts a program again when it fails, a few times at most, and hands a stop on to it."""
+    """Starts a program again when it fails, and hands a stop on to it; what once ran for a while is never given up."""
 
     def __init__(self, command: list[str], *, exit_seconds: float) -> None:
         self._command, self._exit_seconds = command, exit_seconds
@@ -31,17 +34,26 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGALRM, self._kill)
-        restarts = 0
+        failures, ran = 0, False
         while True:
+            started = time.monotonic()
             code = self._run_once()
-            if code == 0 or self._stopping or restarts == RESTARTS:
+            if time.monotonic() - started >= RAN_SECONDS:
+                failures, ran = 0, True
+            if code == 0 or self._stopping or (failures == FIRST_RESTARTS and not ran):
                 break
-            restarts += 1
-            log.warning("the server ended with %d; starting it again (%d of %d)", code, restarts, RESTARTS)
-            time.sleep(0.1 * 2**restarts)
+            failures += 1
+            pause = min(LONGEST_PAUSE_SECONDS, 0.1 * 2**failures)
+            log.warning("the server ended with %d; starting it again in %.1f s", code, pause)
+            self._sleep(pause)
         if code and not self._stopping:
-            log.error("error: the server ended with %d after %d restarts", code, restarts)
+            log.error("error: the server ended with %d after %d restarts", code, failures)
         return code
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _run_once(self) -> int:
         if self._stopping:

@@ -23,6 +23,7 @@ from services.images.decode import own_pillow
 from services.images.preprocess import InputArray
 from services.triton.decoder import Decoder, Picture
 from services.triton.gpu_decoder import decoder
+from services.triton.models import regions
 from services.triton.published import Published
 
 MOST_WORKERS = 16
@@ -61,6 +62,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read what the builder has written into the config."""
+        regions.make_private()
         own_pillow()
         config = json.loads(args["model_config"])
         told = {name: value["string_value"] for name, value in config["parameters"].items()}

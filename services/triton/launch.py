@@ -21,19 +21,24 @@ from types import FrameType
 
 from services.core import log as logging_setup
 from services.core import stage
-from services.core.errors import ContractError, ServerError, SettingsError, ToolError
-from services.core.hints import command
-from services.core.names import image_name
-from services.core.published import CONFIG, RECORD, live_version
-from services.core.record import BuildRecord
+from services.core.errors import ServerError, ToolError
+from services.core.names import CONTROL, image_name
+from services.core.published import CONFIG
 from services.core.settings import TritonSettings
+from services.triton.checks import demand_published, demand_servable
 from services.triton.healthcheck import verdict_file
+from services.triton.models import regions
 from services.triton.watch import Watcher
 
 log = logging.getLogger(__name__)
 
-ADMIN_HEADER = "x-admin"
 ADMIN_APIS = ("model-repository", "shared-memory", "trace", "logging")
+CLOSED = "closed to everybody=\r\n"
+"""A header that these APIs want and nobody can send: neither a name with blanks nor a line break as value passes in HTTP or gRPC.
+
+Nothing of ours needs them, and every account of the host can read the command line.
+"""
+_OWN_MODELS = Path(__file__).with_name("repository")
 MOST_FAILURES = 3
 _KILL_AFTER_SECONDS = 5.0
 # Read in the sources of this release; 24.10 lacks --http-max-input-size, and those in between were not looked at.
@@ -41,13 +46,15 @@ _LEAST_RELEASE_FOR_A_LIMIT = (26, 1)
 _PR_SET_PDEATHSIG = 1
 
 
-def arguments(settings: TritonSettings, key: str, environ: Mapping[str, str]) -> list[str]:
+def arguments(settings: TritonSettings, environ: Mapping[str, str]) -> list[str]:
     """The server's command line."""
-    restricted = f"{','.join(ADMIN_APIS)}:{ADMIN_HEADER}={key}"
+    closed = f"{','.join(ADMIN_APIS)}:{CLOSED}"
     return [
         "tritonserver",
         f"--model-repository={settings.model_repository_dir}",
+        f"--model-repository={settings.control_directory or _OWN_MODELS}",
         "--model-control-mode=explicit",
+        f"--load-model={CONTROL}",
         f"--load-model={settings.name}",
         *_image_model(settings),
         # The server stays for a model that is loaded later; health asks for the configured one.
@@ -61,11 +68,17 @@ def arguments(settings: TritonSettings, key: str, environ: Mapping[str, str]) ->
         f"--metrics-address={settings.listen_address}",
         f"--metrics-port={settings.metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout_seconds}",
-        f"--http-restricted-api={restricted}",
-        f"--grpc-restricted-protocol={restricted}",
+        f"--http-restricted-api={closed}",
+        f"--grpc-restricted-protocol={closed}",
         *_limit(settings.max_request_bytes, environ.get("NVIDIA_TRITON_SERVER_VERSION", "")),
         *([f"--backend-directory={settings.backend_directory}"] if settings.backend_directory else []),
+        f"--backend-config=python,shm-region-prefix-name={_regions(settings)}",
     ]
+
+
+def _regions(settings: TritonSettings) -> str:
+    """How the names begin of the regions in shared memory through which this server and its Python models talk."""
+    return f"triton-{settings.http_port}-"
 
 
 def _image_model(settings: TritonSettings) -> list[str]:
@@ -74,14 +87,19 @@ def _image_model(settings: TritonSettings) -> list[str]:
     return [f"--load-model={name}"] if (settings.model_repository_dir / name / CONFIG).is_file() else []
 
 
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
+def environment(repository: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """The server's environment: its Python models find this code, and the packages of this environment, by ``STACK_PYTHONPATH``.
 
     At its end is what ``PYTHONPATH`` has, which the server's Python ignores: with it NVIDIA's image says where its DALI lies.
+    ``STACK_REPOSITORY`` tells ``_control`` where models are published.
     """
     own = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]
     others = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return {**environ, "STACK_PYTHONPATH": os.pathsep.join([*own, *others])}
+    return {
+        **environ,
+        "STACK_PYTHONPATH": os.pathsep.join([*own, *others]),
+        "STACK_REPOSITORY": str(repository.absolute()),
+    }
 
 
 def _limit(size: int, release: str) -> list[str]:
@@ -93,64 +111,7 @@ def _limit(size: int, release: str) -> list[str]:
     return [f"--http-max-input-size={size}"] if size else []
 
 
-def admin_key(file: Path | None) -> str:
-    """The key of the administrative APIs, which the builder made.
-
-    Raises:
-        SettingsError: no file is named.
-        ContractError: it cannot be read, or holds no key.
-    """
-    if file is None:
-        raise SettingsError(
-            "ADMIN_KEY_FILE is not set: the administrative APIs would be open", hint="name the key file that the builder made"
-        )
-    try:
-        key = file.read_text().strip()
-    except OSError as error:
-        raise ContractError(
-            f"cannot read the key of the administrative APIs in {file}: {error.strerror}",
-            hint=f"run the builder first, it makes one: {command('builder', 'build')}",
-        ) from None
-    if not key.isalnum():
-        raise ContractError(
-            f"{file} holds no key: expected letters and digits", hint="remove it, run the builder, and start the server again"
-        )
-    return key
-
-
-def demand_published(repository: Path, name: str) -> Path:
-    """The folder of the published model.
-
-    Raises:
-        ContractError: it is not published.
-    """
-    if not (repository / name / CONFIG).is_file():
-        published = {config.parent.name for config in repository.glob(f"*/{CONFIG}")}
-        there = ", ".join(sorted(published - {image_name(found) for found in published})) or "no model"
-        raise ContractError(
-            f"model {name} is not published in {repository}; found {there}",
-            hint=f"run the builder for it (MODEL, MODEL_NAME): {command('builder', 'build')}",
-        )
-    return repository / name
-
-
-def demand_same_tensorrt(folder: Path, environ: Mapping[str, str]) -> None:
-    """Refuse a plan that this server's TensorRT could not load; the tritonserver image says its version in TRT_VERSION.
-
-    Raises:
-        ContractError: the versions differ.
-    """
-    here = environ.get("TRT_VERSION", "").partition("+")[0].partition("-")[0]
-    number = live_version((folder / CONFIG).read_text())
-    compiler = BuildRecord.load(folder / str(number) / RECORD).compiler
-    if here and compiler.name == "tensorrt" and compiler.version != here:
-        raise ContractError(
-            f"this server has TensorRT {here}, version {number} of {folder.name} was built with {compiler.version}",
-            hint=f"take images of one release (NGC_RELEASE), and build again: {command('builder', 'build')}",
-        )
-
-
-def serve(argv: Sequence[str], watcher: Watcher) -> int:
+def serve(argv: Sequence[str], environ: Mapping[str, str], watcher: Watcher) -> int:
     """Run the server until it ends, is told to end (SIGTERM, SIGINT), or no longer answers; return its exit code.
 
     Raises:
@@ -165,7 +126,7 @@ def serve(argv: Sequence[str], watcher: Watcher) -> int:
         server.terminate()
 
     try:
-        server = subprocess.Popen(argv, env=environment(os.environ), preexec_fn=_end_with_parent)
+        server = subprocess.Popen(argv, env=environ, preexec_fn=_end_with_parent)
     except FileNotFoundError:
         raise ToolError("tritonserver is not on PATH", hint="start it by compose.yaml, or by scripts/up --local") from None
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -181,9 +142,7 @@ def serve(argv: Sequence[str], watcher: Watcher) -> int:
             said = problem
             if watcher.failures >= MOST_FAILURES and not stopping:
                 _end(server)
-                raise ServerError(
-                    f"the server no longer answers: {problem}", hint="it is started again, at most three times; its log says more"
-                ) from None
+                raise ServerError(f"the server no longer answers: {problem}", hint="it is started again; its log says more") from None
         else:
             return code if code >= 0 else 128 - code
 
@@ -207,12 +166,15 @@ def main() -> int:
     """Read the settings, check what can be checked, and serve."""
     settings = TritonSettings.from_env(os.environ)
     logging_setup.set_up("triton", settings.name, style=settings.log_format, debug="--debug" in sys.argv)
-    key = admin_key(settings.admin_key_file)
     folder = demand_published(settings.model_repository_dir, settings.name)
-    demand_same_tensorrt(folder, os.environ)
+    demand_servable(folder, os.environ)
     verdict = verdict_file(os.environ)
     verdict.unlink(missing_ok=True)
-    return serve(arguments(settings, key, os.environ), Watcher(settings.http_port, folder, verdict))
+    regions.remove(_regions(settings))
+    try:
+        return serve(arguments(settings, os.environ), environment(folder.parent, os.environ), Watcher(settings.http_port, folder, verdict))
+    finally:
+        regions.remove(_regions(settings))
 
 
 if __name__ == "__main__":

@@ -95,9 +95,9 @@ def test_only_triton_is_published_and_only_on_loopback(gpu, config):
     assert [port["published"] for port in moved] == ["9000", "9001", "9002"]
 
 
-def test_triton_reads_the_repository_and_the_key_and_writes_neither(gpu):
+def test_triton_reads_the_repository_and_does_not_write_it(gpu):
     mounts = {mount["target"]: mount.get("read_only", False) for mount in gpu["triton"]["volumes"]}
-    assert mounts == {"/model_repository": True, "/run/admin": True}
+    assert mounts == {"/model_repository": True}
 
 
 def test_no_code_is_mounted(gpu, root):
@@ -111,11 +111,6 @@ def test_an_image_holds_the_rooms_that_its_service_may_import(root):
     for target in ("exporter", "builder", "client", "triton", "triton-cpu"):
         service = target.removesuffix("-cpu")
         assert found[target] == {service, *BELOW[service]}, target
-
-
-def test_the_admin_key_is_seen_by_builder_and_triton_alone(gpu):
-    holders = {name for name, service in gpu.items() if any(mount["target"] == "/run/admin" for mount in service["volumes"])}
-    assert holders == {"prepare", "builder", "triton"}
 
 
 def test_a_stop_leaves_the_server_its_time(gpu):

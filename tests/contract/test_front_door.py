@@ -109,7 +109,7 @@ def test_the_help_of_a_door_names_every_option_of_its_stage(clone, run_python, d
 
 def test_the_help_of_tune_names_every_option(clone, run_python):
     told = run_python("from benchmarks.tune import parse_arguments; parse_arguments(['--help'])").stdout
-    options = set(re.findall(r"--[a-z][a-z0-9-]+", told)) - {"--admin-key-file", "--builder"}
+    options = set(re.findall(r"--[a-z][a-z0-9-]+", told)) - {"--builder"}
     assert {option for option in options if f"{option} " not in run(clone, "scripts/tune", "--help").stdout} == set()
 
 

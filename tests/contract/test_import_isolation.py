@@ -102,7 +102,8 @@ def need_torch() -> set[str]:
 def importable(room: str) -> list[str]:
     """The modules of a room that can be imported here: what Triton's own Python runs, and what needs torch, cannot."""
     modules = {name_of(path) for path in (SERVICES / room).rglob("*.py")} - need_torch()
-    return sorted(module for module in modules if not module.startswith(("services.triton.models.", "services.triton.image_model")))
+    tritons = tuple(f"services.triton.{name}" for name in ("models.", "repository.", "image_model", "control"))
+    return sorted(module for module in modules if not module.startswith(tritons))
 
 
 def test_every_room_has_its_place():

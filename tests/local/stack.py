@@ -13,7 +13,6 @@ from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
-ADMIN_HEADER = "x-admin"
 INHERITED = ("PATH", "HOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
 
 
@@ -35,7 +34,6 @@ class Stack(LocalStack):
             code=ROOT, work=folder, modules=folder, artifacts=folder / "artifacts", repository=folder / "model_repository", state=folder
         )
         super().__init__(folders, own, settings)
-        self.key_file = Path(self.settings["ADMIN_KEY_FILE"])
         self.server: subprocess.Popen[bytes] | None = None
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient import grpc, http
+from tritonclient import http
 
 from tests.local.stack import SAMPLES, Stack
 
@@ -92,21 +92,6 @@ def test_requests_that_arrive_together_run_as_one_batch_and_keep_their_own_answe
     asked = after[1] - before[1]
     assert 32 <= asked < 40  # the server's launcher asks now and then, too
     assert after[0] - before[0] < 32
-
-
-def test_administration_is_closed_without_the_key(lite0: Stack) -> None:
-    name = lite0.name
-    for path in (f"/v2/repository/models/{name}/unload", "/v2/repository/index", "/v2/logging", "/v2/systemsharedmemory/status"):
-        request = urllib.request.Request(lite0.url + path, data=None if "status" in path or "logging" in path else b"{}")
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request)
-        assert refused.value.code == 403, path
-        refused.value.close()
-    with grpc.InferenceServerClient(f"127.0.0.1:{lite0.grpc}") as client:
-        for call in (client.get_model_repository_index, client.get_log_settings, client.get_system_shared_memory_status):
-            with pytest.raises(grpc.InferenceServerException, match="restricted"):
-                call()
-    assert lite0.key_file.stat().st_mode & 0o077 == 0
 
 
 def test_a_model_with_random_weights_by_the_tutorials_own_client(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def served(tiny: Stack) -> Iterator[Stack]:
 
 
 def start(stack: Stack, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.tune", "--admin-key-file", str(stack.key_file)]
+    command = [sys.executable, "-m", "benchmarks.tune"]
     command += ["--builder", f"{sys.executable} -m services.builder", "--p99", "2s", "--clients", "1", "--json", *options]
     environment = stack.environment(MODEL_REPOSITORY=str(stack.folders.repository))
     environment.pop("COVERAGE_PROCESS_CONFIG", None)

@@ -189,15 +189,6 @@ def test_the_second_of_two_builders_waits_and_finds_nothing_to_do(tiny: Stack) -
     assert tiny.live_version() == 1
 
 
-def test_a_server_with_another_key_is_named_as_such(tiny: Stack) -> None:
-    tiny.run("builder")
-    tiny.serve()
-    other = tiny.folder / "other.key"
-    refused = tiny.run("builder", code=8, OPT_BATCH="2", ADMIN_KEY_FILE=str(other))
-    assert "another admin key" in refused.stderr
-    assert tiny.live_version() == 1
-
-
 @pytest.mark.parametrize("connection", ["idle keep-alive", "none"])
 def test_a_stop_lets_requests_in_flight_finish(tiny: Stack, connection: str) -> None:
     tiny.run("builder")

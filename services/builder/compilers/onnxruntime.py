@@ -29,6 +29,7 @@ _CODE = (
     (_MODEL_NAME, _SERVICES / "triton" / "models" / "classifier.py"),
     ("agreement.py", _SERVICES / "numerics" / "agreement.py"),
     ("cpus.py", _SERVICES / "core" / "cpus.py"),
+    ("regions.py", _SERVICES / "triton" / "models" / "regions.py"),
 )
 _CUDA = ("cuda_runner.py", _SERVICES / "onnx_graphs" / "cuda_runner.py")
 GPU_INSTANCES = 2

@@ -113,6 +113,9 @@ class ModelSettings(Settings):
         # An empty name would make the folder of all models the model's own.
         if self.model and not self.name:
             raise ValueError(f"MODEL={self.model}, MODEL_NAME={self.model_name}: no name is left to serve the model under; set MODEL_NAME")
+        if self.name.startswith("_"):
+            found = f"MODEL={self.model}, MODEL_NAME={self.model_name}: the model would be called {self.name}"
+            raise ValueError(f"{found}; names that begin with an underscore are the server's own; set another MODEL_NAME")
         if is_image_name(self.name):
             found = f"MODEL={self.model}, MODEL_NAME={self.model_name}: the model would be called {self.name}"
             raise ValueError(f"{found}, which is kept for the one that takes pictures as files beside a model; set another MODEL_NAME")

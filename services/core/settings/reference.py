@@ -26,7 +26,7 @@ SECTIONS: dict[str, tuple[type[Settings], ...]] = {
     "pictures": (stages.PictureSettings,),
     "images": (stack.ImageSettings,),
     "Docker": (stack.DockerSettings,),
-    "set by the launcher, not here": (base.FolderSettings, stages.AdminSettings, stages.GrpcSettings),
+    "set by the launcher, not here": (base.FolderSettings, stages.GrpcSettings),
 }
 # Keys that Compose needs a value for, which the code has no default of.
 _COMPOSE_DEFAULTS = {"NGC_RELEASE": "26.08"}

@@ -30,14 +30,6 @@ class GrpcSettings(Settings):
     triton_grpc_url: str = setting("127.0.0.1:8001", "gRPC address of the server, as the stages see it", by_launcher=True)
 
 
-class AdminSettings(Settings):
-    """Of every stage that may administrate the server."""
-
-    admin_key_file: Path | None = setting(
-        None, "file with the key of Triton's administrative APIs; made where missing", values="a file", by_launcher=True
-    )
-
-
 class ExporterSettings(FolderSettings, PictureSettings):
     """Settings of the exporter."""
 
@@ -211,7 +203,7 @@ class ServingSettings(Settings):
     )
 
 
-class BuilderSettings(FolderSettings, PictureSettings, ServingSettings, GrpcSettings, AdminSettings):
+class BuilderSettings(FolderSettings, PictureSettings, ServingSettings, GrpcSettings):
     """Settings of the builder."""
 
     accelerator: Literal["tensorrt", "onnxruntime", "onnxruntime-gpu"] = setting(
@@ -303,7 +295,7 @@ class PortSettings(Settings):
         return self
 
 
-class TritonSettings(FolderSettings, PortSettings, AdminSettings):
+class TritonSettings(FolderSettings, PortSettings):
     """Settings of the server's launcher and health check."""
 
     exit_timeout_seconds: int = setting(
@@ -321,6 +313,7 @@ class TritonSettings(FolderSettings, PortSettings, AdminSettings):
     )
     listen_address: str = setting("127.0.0.1", "address the server listens on", by_launcher=True)
     backend_directory: str = setting("", "folder of the server's backends, where it is not the server's default", by_launcher=True)
+    control_directory: str = setting("", "folder of the server's own models, where it is not the launcher's", by_launcher=True)
 
 
 class ClientSettings(FolderSettings, PictureSettings, GrpcSettings):

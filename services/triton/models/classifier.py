@@ -1,7 +1,7 @@
 """Python-backend model: runs ``model.onnx`` of its version with ONNX Runtime, on the CPU or on a GPU, as its instance group says.
 
-The builder publishes this file as ``<version>/model.py``, and beside it ``services/numerics/agreement.py``, ``services/core/cpus.py``
-and for a GPU ``services/onnx_graphs/cuda_runner.py``.
+The builder publishes this file as ``<version>/model.py``, and beside it ``services/numerics/agreement.py``, ``services/core/cpus.py``,
+``services/triton/models/regions.py``, and for a GPU ``services/onnx_graphs/cuda_runner.py``.
 The server's Python has numpy, onnxruntime and ``triton_python_backend_utils``, and nothing of the stack.
 """
 
@@ -14,6 +14,7 @@ import cpus  # type: ignore[import-not-found]
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import regions  # type: ignore[import-not-found]
 import triton_python_backend_utils as pb_utils
 from agreement import Limits, measure  # type: ignore[import-not-found]
 
@@ -28,6 +29,7 @@ class TritonPythonModel:
         if int(np.__version__.partition(".")[0]) >= 2:
             # The stub of this Triton release reads the array header of numpy 1: with numpy 2 every tensor is silently wrong.
             raise pb_utils.TritonModelException(f"numpy {np.__version__} gives wrong tensors in this server; install numpy<2")
+        regions.make_private()
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         self._input, self._output = config["input"][0]["name"], config["output"][0]["name"]

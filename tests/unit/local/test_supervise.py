@@ -13,9 +13,10 @@ from services.local.processes import runs
 SUPERVISE = """
 import sys
 from services.core import log
-from services.local.supervise import Supervisor
+from services.local import supervise
 log.set_up("supervisor")
-sys.exit(Supervisor([sys.executable, "-c", sys.argv[1], sys.argv[2]], exit_seconds=float(sys.argv[3])).run())
+supervise.RAN_SECONDS = 0.3
+sys.exit(supervise.Supervisor([sys.executable, "-c", sys.argv[1], sys.argv[2]], exit_seconds=float(sys.argv[3])).run())
 """
 NOTE = "import os, sys, time, signal; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n');"
 
@@ -54,13 +55,22 @@ def wait_for_end(pid: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_crash_starts_it_again_three_times_at_most(supervise, notes):
+def test_what_never_ran_for_a_while_is_given_up_after_three_restarts(supervise, notes):
     process = supervise("sys.exit(7)")
     said = process.communicate()[1]
     assert process.returncode == 7
     assert len(pids(notes, 4)) == 4
-    assert "(3 of 3)" in said
+    assert said.count("starting it again") == 3
     assert "ended with 7 after 3 restarts" in said
+
+
+def test_what_ran_for_a_while_is_not_given_up(supervise, notes):
+    process = supervise("time.sleep(0.4 if len(open(sys.argv[1]).readlines()) == 1 else 0); sys.exit(7)")
+    pids(notes, 5)
+    process.terminate()
+    said = process.communicate()[1]
+    assert [line.rpartition("in ")[2] for line in said.splitlines()][:4] == ["0.2 s", "0.4 s", "0.8 s", "1.6 s"]
+    assert "restarts" not in said
 
 
 def test_a_good_end_is_an_end(supervise, notes):

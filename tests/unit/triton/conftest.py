@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from services.core.card import Source
-from services.core.published import CARD, CONFIG, GOLDEN, RECORD
+from services.core.files import sha256_of
+from services.core.published import CARD, CONFIG, GOLDEN, LABELS, RECORD
 from services.core.record import Accuracy, BuildRecord, Compiler, Hardware
 
 INPUTS = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
@@ -34,25 +35,29 @@ def publish(tmp_path, make_card):
             max_error_tolerance=max_error,
             mean_error_tolerance=max_error,
         )
+        np.savez(own / GOLDEN, inputs=INPUTS, scores=SCORES)
+        (own / LABELS).write_text("no\nyes\n")
+        (own / "model.onnx").write_bytes(b"an engine")
+        made = make_card(size=2, classes=2)
+        golden = made.golden.model_copy(update={"sha256": sha256_of(own / GOLDEN)})
+        made.model_copy(update={"golden": golden, "labels_sha256": sha256_of(own / LABELS)}).dump(own / CARD)
         record = BuildRecord(
             model="m",
             engine_fingerprint="e",
             publication_fingerprint="p",
-            card_sha256="c",
+            card_sha256=sha256_of(own / CARD),
             source=Source(model="m", weights="default", weights_sha256="w"),
             precision="fp32",
             compiler=Compiler(name=compiler[0], version=compiler[1]),
             hardware=Hardware(device="cpu"),
             max_batch=max_batch,
             engine_file="model.onnx",
-            engine_sha256="s",
+            engine_sha256=sha256_of(own / "model.onnx"),
             engine_bytes=1,
             accuracy=accuracy,
             created="2026-11-24T12:00:00Z",
         )
         record.dump(own / RECORD)
-        make_card(size=2, classes=2).dump(own / CARD)
-        np.savez(own / GOLDEN, inputs=INPUTS, scores=SCORES)
         (folder / CONFIG).write_text(f"version_policy {{ specific {{ versions: {number} }} }}")
         return folder
 

@@ -14,11 +14,9 @@ import pytest
 
 from services.core.errors import ContractError, ServerError, SettingsError, ToolError
 from services.core.settings import TritonSettings
-from services.triton.launch import admin_key, arguments, demand_published, demand_same_tensorrt, environment, serve
+from services.triton.launch import CLOSED, arguments, environment, serve
 from services.triton.watch import Watcher
 from tests.conftest import wait_for
-
-KEY = "a1b2c3"
 
 
 def settings(**changes):
@@ -26,84 +24,48 @@ def settings(**changes):
 
 
 def test_only_the_configured_model_is_loaded():
-    argv = arguments(settings(MODEL="resnet18", MODEL_NAME="shop"), KEY, {})
+    argv = arguments(settings(MODEL="resnet18", MODEL_NAME="shop"), {})
     assert argv[0] == "tritonserver"
-    assert [word for word in argv if word.startswith("--load-model")] == ["--load-model=shop"]
+    assert [word for word in argv if word.startswith("--load-model")] == ["--load-model=_control", "--load-model=shop"]
     assert {"--model-control-mode=explicit", "--disable-auto-complete-config", "--http-port=9000", "--grpc-port=8001"} <= set(argv)
 
 
 def test_the_server_listens_on_loopback_unless_it_is_told_otherwise():
     for address in ("127.0.0.1", "0.0.0.0"):
-        argv = arguments(settings(LISTEN_ADDRESS="" if address == "127.0.0.1" else address), KEY, {})
+        argv = arguments(settings(LISTEN_ADDRESS="" if address == "127.0.0.1" else address), {})
         assert {f"--http-address={address}", f"--grpc-address={address}", f"--metrics-address={address}"} <= set(argv)
 
 
-def test_administrative_apis_are_closed_on_both_protocols():
-    argv = arguments(settings(), KEY, {})
-    value = f"model-repository,shared-memory,trace,logging:x-admin={KEY}"
+def test_administrative_apis_are_closed_to_everybody_on_both_protocols():
+    argv = arguments(settings(), {})
+    value = f"model-repository,shared-memory,trace,logging:{CLOSED}"
     assert f"--http-restricted-api={value}" in argv
     assert f"--grpc-restricted-protocol={value}" in argv
 
 
 def test_options_that_some_servers_lack_are_given_only_where_set():
-    plain = arguments(settings(MAX_REQUEST_BYTES="", BACKEND_DIRECTORY=""), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
+    plain = arguments(settings(MAX_REQUEST_BYTES="", BACKEND_DIRECTORY=""), {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
     assert not [word for word in plain if word.startswith(("--http-max-input-size", "--backend-directory"))]
-    full = arguments(settings(MAX_REQUEST_BYTES="99", BACKEND_DIRECTORY="/b"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
+    full = arguments(settings(MAX_REQUEST_BYTES="99", BACKEND_DIRECTORY="/b"), {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
     assert {"--http-max-input-size=99", "--backend-directory=/b"} <= set(full)
 
 
 def test_the_servers_python_finds_this_code_and_what_its_image_says_of_its_own():
-    found = environment({"PYTHONPATH": f"{os.pathsep}/opt/dali{os.pathsep}/opt/more", "A": "b"})
+    found = environment(Path("/r"), {"PYTHONPATH": f"{os.pathsep}/opt/dali{os.pathsep}/opt/more", "A": "b"})
     code, packages, *others = found["STACK_PYTHONPATH"].split(os.pathsep)
     assert (Path(code) / "services").is_dir()
     assert (Path(packages) / "numpy").is_dir()
     assert others == ["/opt/dali", "/opt/more"]
     assert found["A"] == "b"
-    assert len(environment({})["STACK_PYTHONPATH"].split(os.pathsep)) == 2
+    assert found["STACK_REPOSITORY"] == "/r"
+    assert len(environment(Path("r"), {})["STACK_PYTHONPATH"].split(os.pathsep)) == 2
 
 
 @pytest.mark.parametrize("release", ["", "24.10"])
 def test_a_bound_that_the_server_does_not_know_is_ignored_with_a_warning(caplog, release):
-    argv = arguments(settings(MAX_REQUEST_BYTES="99"), KEY, {"NVIDIA_TRITON_SERVER_VERSION": release})
+    argv = arguments(settings(MAX_REQUEST_BYTES="99"), {"NVIDIA_TRITON_SERVER_VERSION": release})
     assert not [word for word in argv if word.startswith("--http-max-input-size")]
     assert "MAX_REQUEST_BYTES=99 is ignored" in caplog.text
-
-
-def test_an_unpublished_model_is_named_with_those_that_are_there(publish, tmp_path):
-    assert demand_published(publish().parent, "m") == tmp_path / "repository" / "m"
-    (tmp_path / "repository" / "half_written").mkdir()
-    with pytest.raises(ContractError, match=r"model resnet50 is not published .*found m$") as error:
-        demand_published(tmp_path / "repository", "resnet50")
-    assert "builder" in error.value.hint
-    with pytest.raises(ContractError, match="found no model"):
-        demand_published(tmp_path / "none", "resnet50")
-
-
-def test_a_plan_of_another_tensorrt_is_refused_before_the_server_starts(publish):
-    folder = publish(compiler=("tensorrt", "11.2.1.2"))
-    for same in ({"TRT_VERSION": "11.2.1.2"}, {"TRT_VERSION": "11.2.1.2+cuda13.4"}, {"TRT_VERSION": "11.2.1.2-1+cuda13.4"}, {}):
-        demand_same_tensorrt(folder, same)
-    with pytest.raises(ContractError, match=r"this server has TensorRT 11\.1\.0\.106, version 3 of m was built with 11\.2\.1\.2") as error:
-        demand_same_tensorrt(folder, {"TRT_VERSION": "11.1.0.106"})
-    assert "NGC_RELEASE" in error.value.hint
-
-
-def test_a_model_that_tensorrt_did_not_make_is_served_by_any_image(publish):
-    demand_same_tensorrt(publish(compiler=("onnxruntime", "1.32.0")), {"TRT_VERSION": "11.1.0.106"})
-
-
-def test_without_a_key_the_server_is_not_started(tmp_path):
-    file = tmp_path / "key"
-    file.write_text(f"{KEY}\n")
-    assert admin_key(file) == KEY
-    with pytest.raises(SettingsError, match="ADMIN_KEY_FILE is not set"):
-        admin_key(None)
-    with pytest.raises(ContractError, match="No such file"):
-        admin_key(tmp_path / "none")
-    for content in ("", "two words", "a:b=c"):
-        file.write_text(content)
-        with pytest.raises(ContractError, match="holds no key"):
-            admin_key(file)
 
 
 class Watched(Watcher):
@@ -139,8 +101,8 @@ def program(code):
 
 @pytest.mark.usefixtures("signals")
 def test_the_servers_exit_code_is_the_launchers():
-    assert serve(program("raise SystemExit(3)"), Watched()) == 3
-    assert serve(program("import os; os.kill(os.getpid(), 11)"), Watched()) == 128 + signal.SIGSEGV
+    assert serve(program("raise SystemExit(3)"), os.environ, Watched()) == 3
+    assert serve(program("import os; os.kill(os.getpid(), 11)"), os.environ, Watched()) == 128 + signal.SIGSEGV
 
 
 @pytest.mark.usefixtures("signals")
@@ -151,7 +113,7 @@ def test_a_server_that_fails_three_questions_in_a_row_is_ended(monkeypatch, capl
     started = tmp_path / "started"
     watched = Watched("", "one", "", *["no answer"] * 2, wait_for=started)
     with pytest.raises(ServerError, match="no longer answers: no answer"):
-        serve([sys.executable, "-c", SERVER, str(started), *(["deaf"] if deaf else [])], watched)
+        serve([sys.executable, "-c", SERVER, str(started), *(["deaf"] if deaf else [])], os.environ, watched)
     assert watched.turns == 5
     assert caplog.text.count("no answer") == 1  # said once, not three times
     assert gone(int(started.read_text()))
@@ -159,7 +121,7 @@ def test_a_server_that_fails_three_questions_in_a_row_is_ended(monkeypatch, capl
 
 def test_a_server_that_is_not_there_is_said_so():
     with pytest.raises(ToolError, match="tritonserver is not on PATH"):
-        serve(["/nonexistent/tritonserver"], Watched())
+        serve(["/nonexistent/tritonserver"], os.environ, Watched())
 
 
 SERVER = """
@@ -202,7 +164,6 @@ class Launcher:
 def launch(root, publish, tmp_path):
     """The launcher, on a published model, with a ``tritonserver`` on PATH that only waits."""
     folder = publish(compiler=("tensorrt", "11.2.1.2"))
-    (tmp_path / "key").write_text(KEY)
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "tritonserver"
     started = tmp_path / "started"
@@ -212,7 +173,6 @@ def launch(root, publish, tmp_path):
         "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
         "MODEL": "m",
         "MODEL_REPOSITORY_DIR": str(folder.parent),
-        "ADMIN_KEY_FILE": str(tmp_path / "key"),
         "HTTP_PORT": "1",  # nothing answers there
         "TMPDIR": str(tmp_path),
     }
@@ -252,7 +212,6 @@ def test_a_verdict_of_an_earlier_run_does_not_count(launch):
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"ADMIN_KEY_FILE": "/none"}, ContractError.exit_code, "fix: run the builder first"),
         ({"TRT_VERSION": "11.1.0.106"}, ContractError.exit_code, "this server has TensorRT 11.1.0.106"),
         ({"MODEL_NAME": "other"}, ContractError.exit_code, "model other is not published"),
         ({"HTTP_PORT": "web"}, SettingsError.exit_code, "HTTP_PORT=web"),
