@@ -1,4 +1,4 @@
-"""Keeps the server running as Compose's ``restart: on-failure:3`` does: ``python -m services.local.supervise``."""
+"""Keeps the server running as Docker does, but for a few times at most: ``python -m services.local.supervise``."""
 
 import ctypes
 import logging
