@@ -52,7 +52,8 @@ def test_packages_of_a_model_are_installed_once_and_move_no_pin(ran, tmp_path):
     found, run = ran
     for name in ("requirements", ".stack"):
         (tmp_path / name).mkdir()
-    (tmp_path / "requirements/local.lock").write_text("numpy==1.26.4 \\\n    --hash=sha256:0a\n    # via onnx\ntorch==2.13.0 \\\n    --hash=sha256:1b\n")
+    hashed = "numpy==1.26.4 \\\n    --hash=sha256:0a\n    # via onnx\ntorch==2.13.0 \\\n    --hash=sha256:1b\n"
+    (tmp_path / "requirements/local.lock").write_text(hashed)
     stack = Stack(Folders.of_checkout(commands.ROOT, {}), {"PIP_PACKAGES": "timm==1.0.31 einops"})
     run.code = 1
     with pytest.raises(ToolError, match="pip install ended with 1"):
