@@ -39,6 +39,13 @@ gpu_fits() { # the first one, with CUDA 13: driver R580 or newer, compute capabi
     awk -F '[., ]+' 'NR == 1 { fits = $1 >= 580 && 10 * $(NF - 1) + $NF >= 75 } END { exit !fits }'
 }
 
+pip_install() { "$venv/bin/python" -m pip install "$@"; }
+
+# In a file with one hash pip demands a hash of each package that it installs. None can be demanded of torch, nor of the CUDA
+# packages: which build of torch it is depends on the package index, and its metadata says which CUDA packages it wants.
+install_hashed() { pip_install --no-deps --require-hashes --requirement <(sed -E '/^torch(vision)?==/,/[^\\]$/d' "$1"); } # lock file
+install_pinned() { pip_install --constraint <(grep -oE '^[^ ]+==[^ ]+' "$1") "${@:2}"; } # lock file, packages...
+
 add_packages() { # launcher, dev, local or test
   local lock=requirements/$1.lock sum version
   sum=$(sum_of_locks)
@@ -46,12 +53,11 @@ add_packages() { # launcher, dev, local or test
   if [ "$(version_of_venv)" != "$version" ]; then
     step "virtual environment of Python $version" "python$version" -m venv --clear "$(realpath -m "$venv")" # it takes no link
   fi
+  step "packages of $lock" install_hashed "$lock"
   if [[ $1 == local || $1 == test ]]; then
-    # Its own metadata says which CUDA packages the build of torch wants that the package index has (see scripts/lock).
-    step "PyTorch" "$venv/bin/python" -m pip install --constraint "$lock" torch torchvision
+    step "PyTorch" install_pinned "$lock" torch torchvision
+    install_stub "$version"
   fi
-  step "packages of $lock" "$venv/bin/python" -m pip install --no-deps --requirement "$lock"
-  if [[ $1 == local || $1 == test ]]; then install_stub "$version"; fi
   rm -f "$venv"/.gpu-* # what was installed may lie over its files
   local name
   for name in launcher dev local test; do
@@ -61,11 +67,11 @@ add_packages() { # launcher, dev, local or test
 }
 
 use_gpu() { # puts onnxruntime-gpu in the place of onnxruntime: their files have the same names
-  local python=$venv/bin/python
-  step "ONNX Runtime without GPU goes" "$python" -m pip uninstall --yes onnxruntime onnxruntime-gpu
+  local lock=requirements/gpu.lock
+  step "ONNX Runtime without GPU goes" "$venv/bin/python" -m pip uninstall --yes onnxruntime onnxruntime-gpu
+  step "ONNX Runtime and DALI for NVIDIA GPUs" install_hashed "$lock"
   # Their own metadata says which CUDA packages they want that PyTorch has not brought.
-  step "ONNX Runtime and DALI for NVIDIA GPUs" "$python" -m pip install --constraint requirements/gpu.lock \
-    'onnxruntime-gpu[cuda,cudnn]' nvidia-dali-cuda130
+  step "CUDA packages" install_pinned "$lock" 'onnxruntime-gpu[cuda,cudnn]' nvidia-dali-cuda130
   touch "$venv/.gpu-$(sum_of_locks)"
 }
 

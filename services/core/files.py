@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +55,32 @@ def writing(folder: Path) -> Iterator[None]:
         if error.errno not in hints:
             raise
         raise RepositoryError(f"cannot write in {folder}: {error.strerror}", hint=hints[error.errno]) from error
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder below ``TMPDIR`` that goes at the end.
+
+    Raises:
+        RepositoryError: there is no room for what is written in it.
+    """
+    try:
+        made = tempfile.TemporaryDirectory()
+    except FileNotFoundError as error:  # Python tries the folders it knows, with a few bytes
+        raise RepositoryError(f"there is no room for temporary files: {error.strerror}", hint=_ROOM) from error
+    with made as name:
+        try:
+            yield Path(name)
+        except Exception as error:
+            disk = shutil.disk_usage(name)
+            # ONNX Runtime reports a full disk as a defect of the model.
+            if disk.free and not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+                raise
+            found = f"the folder for temporary files, {Path(name).parent}, is full: it holds {disk.total / (1 << 20):g} MiB"
+            raise RepositoryError(found, hint=_ROOM) from error
+
+
+_ROOM = "free some space there, or set TMPDIR to a larger folder; in a container compose.yaml bounds it (tmpfs)"
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:

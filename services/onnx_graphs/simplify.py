@@ -1,10 +1,10 @@
 """A graph with its constants folded, in standard operators."""
 
-import tempfile
 from pathlib import Path
 
 import onnx
 
+from services.core.files import scratch_folder
 from services.onnx_graphs.session import Optimise, session
 
 
@@ -15,10 +15,11 @@ def simplified(model: Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
     down. Only the operator sets in use are imported by the result.
 
     Raises:
+        RepositoryError: there is no room for the result.
         Exception: ONNX Runtime cannot load the model.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "simple.onnx"
+    with scratch_folder() as folder:
+        path = folder / "simple.onnx"
         session(model, optimise=Optimise.BASIC, save_to=path)
         simple = onnx.load(path)
     used = {node.domain for node in simple.graph.node}

@@ -76,6 +76,7 @@ def test_every_container_is_hardened(gpu):
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["init"], name
+        assert re.fullmatch(r"/tmp:size=\d+[mg]", *service["tmpfs"]), name
         assert int(service["mem_limit"]) > 0, name
         assert service["pids_limit"] > 0, name
         assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
@@ -117,8 +118,24 @@ def test_a_stop_leaves_the_server_its_time(gpu):
     assert int(gpu["triton"]["stop_grace_period"].removesuffix("s")) > TritonSettings().exit_timeout_seconds
 
 
-def test_a_server_that_ends_by_itself_is_started_again_three_times_at_most(gpu):
-    assert {name: service["restart"] for name, service in gpu.items() if "restart" in service} == {"triton": "on-failure:3"}
+def test_a_server_that_ends_by_itself_is_started_again_as_often_as_it_takes(gpu):
+    assert {name: service["restart"] for name, service in gpu.items() if "restart" in service} == {"triton": "unless-stopped"}
+
+
+def test_only_exporter_and_client_have_a_way_out(config):
+    found = config("compose.yaml")
+    networks, services = found["networks"], found["services"]
+    ways = {name: set(service.get("networks", ())) for name, service in services.items()}
+    assert ways == {
+        "prepare": set(),
+        "exporter": {"default"},
+        "builder": {"inside"},
+        "triton": {"inside", "ports"},
+        "client": {"inside", "default"},
+    }
+    assert networks["inside"]["internal"]
+    assert networks["ports"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    assert {name for name, service in services.items() if "dns" in service} == {"builder", "triton"}
 
 
 def test_builder_and_triton_reserve_the_gpus(gpu, config):
@@ -140,6 +157,14 @@ def test_the_three_nvidia_images_are_of_one_release(config):
 
     assert bases(NGC_RELEASE="26.07") == [f"nvcr.io/nvidia/{name}:26.07-py3" for name in ("pytorch", "tensorrt", "tritonserver")]
     assert bases(PYTORCH_IMAGE="a", TENSORRT_IMAGE="b", TRITON_IMAGE="c") == ["a", "b", "c"]
+
+
+def test_every_image_can_be_given_by_its_digest(config):
+    names = ("PYTORCH_IMAGE", "TENSORRT_IMAGE", "TRITON_IMAGE", "DEBIAN_IMAGE", "CPU_TRITON_BASE")
+    digests = {name: f"registry.test:5000/an/image:1@sha256:{number:064x}" for number, name in enumerate(names)}
+    stacks = [config(*files, **digests)["services"].values() for files in (["compose.yaml"], ["compose.yaml", "compose.cpu.yaml"])]
+    assert all("image" not in service for services in stacks for service in services)
+    assert {service["build"]["args"]["BASE_IMAGE"] for services in stacks for service in services} == set(digests.values())
 
 
 def test_the_variants_differ_only_where_they_may(gpu, cpu):

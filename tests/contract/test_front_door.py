@@ -12,7 +12,7 @@ from services.core.settings.reference import keys
 from tests.checkout import copy_checkout, link_environment
 from tests.ports import free_ports
 
-DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "bench", "tune")
+DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "sbom", "bench", "tune")
 
 # An engine and a Compose that note what they are asked; `state` holds what they tell.
 DOCKER = """#!/bin/bash
@@ -124,6 +124,7 @@ def test_the_help_of_tune_names_every_option(clone, run_python):
         ("scripts/builder",),
         ("scripts/tune", "--p9=20ms"),
         ("scripts/doctor", "--jsn"),
+        ("scripts/sbom", "buider"),
     ],
 )
 def test_a_wrong_word_shows_the_usage(clone, command):

@@ -1,5 +1,6 @@
 """The lock files, the version, the tiers and the workflow say the same wherever they are said."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ NOT_PINNED = {"exporter": {"torch", "torchvision"}, "gpu": {"onnxruntime"}}
 
 
 def pins(extra: str) -> dict[str, str]:
-    lines = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements" / f"{extra}.lock").read_text(), re.MULTILINE)
+    lines = re.findall(r"^([\w.-]+)==(\S+) \\$", (ROOT / "requirements" / f"{extra}.lock").read_text(), re.MULTILINE)
     return {canonicalize_name(name): version for name, version in lines}
 
 
@@ -64,6 +65,14 @@ def test_a_gpu_takes_the_place_of_one_package():
 
 def test_checks_and_unit_tests_need_neither_torch_nor_a_server():
     assert not {"torch", "torchvision", "nvidia-pytriton", "tensorrt-rtx"} & pins("dev").keys()
+
+
+@pytest.mark.parametrize("extra", LOCKS)
+def test_every_pin_has_a_hash(extra):
+    lines = (ROOT / "requirements" / f"{extra}.lock").read_text().splitlines()
+    after = {line: next_line for line, next_line in itertools.pairwise(lines) if re.match(r"[^\s#]", line)}
+    assert len(after) == len(pins(extra))
+    assert {line for line, next_line in after.items() if not re.match(r"    --hash=sha256:[0-9a-f]{64}\b", next_line)} == set()
 
 
 @pytest.mark.parametrize("extra", LOCKS)

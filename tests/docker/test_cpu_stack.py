@@ -1,6 +1,7 @@
 """``compose.yaml`` with ``compose.cpu.yaml`` on a real engine: images, order, health, hardening, a second up, hot load."""
 
 import json
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -23,6 +24,19 @@ KILL_THE_STUBS = (
     'stubs = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/comm") if path.read_text() == "triton_python_b\\n"]; '
     "assert stubs; [os.kill(int(pid), 9) for pid in stubs]"
 )
+
+
+CONNECT = """
+import json, socket, sys
+def reached(address):
+    host, _, port = address.partition(":")
+    try:
+        socket.create_connection((host, int(port)), 5).close()
+    except OSError:
+        return False
+    return True
+print(json.dumps({address: reached(address) for address in sys.argv[1:]}))
+"""
 
 
 def answers(url: str) -> bool:
@@ -88,6 +102,8 @@ def test_containers_are_confined(cpu_stack: ComposeStack, service: str) -> None:
     assert not host["CapAdd"]
     assert "no-new-privileges:true" in host["SecurityOpt"]
     assert host["Init"]
+    assert host["Tmpfs"].keys() == {"/tmp"}
+    assert host["Tmpfs"]["/tmp"].startswith("size=")
     assert host["Memory"] > 0
     assert host["PidsLimit"] > 0
     assert host["LogConfig"]["Config"].keys() == {"max-size", "max-file"}
@@ -104,6 +120,24 @@ def test_ports_are_on_loopback_and_administration_is_closed(cpu_stack: ComposeSt
         urllib.request.urlopen(request)
     assert refused.value.code == 403
     refused.value.close()
+
+
+def test_builder_and_server_reach_one_another_and_nothing_outside(cpu_stack: ComposeStack) -> None:
+    try:
+        outside = [f"{host}:443" for host in ("pypi.org", socket.gethostbyname("pypi.org"))]
+    except OSError:
+        pytest.skip("this machine has no network")
+
+    def reached(service: str) -> list[bool]:
+        python = f"run --rm -T --no-deps --entrypoint /opt/venv/bin/python {service} -c '{CONNECT}'"
+        (found,) = json_lines(cpu_stack.compose(" ".join([python, *outside, "triton:8000", "triton:8001"])))
+        return list(found.values())
+
+    if reached("exporter") != [True, True, False, False]:
+        pytest.skip("containers of this machine have no network")
+    assert reached("client") == [True, True, True, True]
+    assert reached("builder") == reached("triton") == [False, False, True, True]
+    assert answers(f"{cpu_stack.url}/v2/health/ready")
 
 
 def test_a_second_project_runs_beside_the_first_and_stops_in_good_time(cpu_stack: ComposeStack, make_stack: MakeStack) -> None:
@@ -132,6 +166,14 @@ def test_an_up_that_fails_says_why_and_starts_no_server(make_stack: MakeStack) -
             stack.compose("up --detach --wait triton", **mistakes)
         said = stack.compose("logs --no-color prepare")
         assert all(f"{key}={value}" in said for key, value in mistakes.items())
+
+
+def test_a_server_that_cannot_start_is_tried_again_and_its_error_is_said(make_stack: MakeStack) -> None:
+    with make_stack("empty", CPU_FILES) as stack:
+        with pytest.raises(Exception, match="triton-1 is unhealthy"):
+            stack.compose("up --build --detach --no-deps --wait triton")
+        assert "fix: run the builder" in stack.compose("logs --no-color triton")
+        wait_for(lambda: int(stack.inspect("triton", "{{.RestartCount}}")) > 3, 60, every=0.5)
 
 
 def test_an_image_holds_its_own_stage_and_no_compiler(cpu_stack: ComposeStack) -> None:

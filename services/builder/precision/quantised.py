@@ -7,9 +7,7 @@ Types"; NVIDIA's ModelOpt applies the same recipe). ONNX Runtime: U8 activations
 """
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -20,6 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from services.builder.precision.graph import MATRIX_OPS, Graph, replace
 from services.builder.precision.half import fp32_ends
 from services.builder.precision.targets import weighted
+from services.core.files import scratch_folder
 
 _BATCH = 4
 
@@ -105,8 +104,8 @@ def _quantise(model: onnx.ModelProto, inputs: NDArray[Any], **options: Any) -> o
     silenced = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it advises a pre-processing that `Graph.load` has done
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            source, out = Path(folder) / "fp32.onnx", Path(folder) / "quantised.onnx"
+        with scratch_folder() as folder:
+            source, out = folder / "fp32.onnx", folder / "quantised.onnx"
             onnx.save(model, str(source))  # given a file, the quantiser leaves our copy alone
             quantize_static(
                 source, out, reader, per_channel=True, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax, **options

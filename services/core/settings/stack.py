@@ -8,7 +8,7 @@ class ImageSettings(Settings):
 
     pytorch_image: str = setting(
         "",
-        "the exporter's base image in the place of NGC's, e.g. of a private registry",
+        "the exporter's base image in the place of NGC's, e.g. of a private registry, or by its digest (@sha256:…)",
         values="an image",
         empty="`nvcr.io/nvidia/pytorch:<NGC_RELEASE>-py3`",
     )

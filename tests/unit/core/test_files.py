@@ -9,7 +9,7 @@ import time
 import pytest
 
 from services.core.errors import RepositoryError
-from services.core.files import fingerprint_of, lock, remove_stale, sha256_of, sync_tree, write_atomically
+from services.core.files import fingerprint_of, lock, remove_stale, scratch_folder, sha256_of, sync_tree, write_atomically
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -20,6 +20,24 @@ from services.core.files import write_atomically
 for number in itertools.count(1):
     write_atomically(Path(sys.argv[1]), f"{number}:" + str(number % 10) * 300_000)
     print(number, flush=True)
+"""
+
+FILL_SCRATCH = """
+import numpy as np, onnx
+from onnx import helper, numpy_helper
+from services.core.errors import RepositoryError
+from services.core.files import scratch_folder
+from services.onnx_graphs.session import session
+def weights():
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1 << 18]) for name in "xy")
+    large = numpy_helper.from_array(np.ones(1 << 18, np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [y], [large])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+try:
+    with scratch_folder() as folder:
+        WRITE
+except RepositoryError as error:
+    print(f"{error}|{error.hint}")
 """
 
 WRITE_ONCE = """
@@ -76,11 +94,11 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(start_python, tmp_pat
         assert content == str(int(number) % 10) * 300_000
 
 
-def in_own_mounts(options: str, folder) -> subprocess.CompletedProcess[str]:
+def in_own_mounts(options: str, folder, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Write into a file system of its own, seen by that process alone."""
     script = 'mount -t tmpfs -o "$1" tmpfs "$2" && exec "$3" -c "$4" "$2/file"'
-    argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", options, str(folder), sys.executable, WRITE_ONCE]
-    result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", options, str(folder), sys.executable, code]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **environment})
     if result.returncode and ("unshare" in result.stderr or "mount" in result.stderr):
         pytest.skip(f"this machine lets nobody mount in a namespace: {result.stderr.strip()}")
     return result
@@ -91,8 +109,21 @@ def in_own_mounts(options: str, folder) -> subprocess.CompletedProcess[str]:
     [("size=32k", "No space left on device", "free some space"), ("ro", "Read-only file system", "mount it writable")],
 )
 def test_a_disk_that_takes_nothing_is_one_error_with_its_fix(tmp_path, options, message, hint):
-    result = in_own_mounts(options, tmp_path)
+    result = in_own_mounts(options, tmp_path, WRITE_ONCE)
     assert result.stdout.startswith(f"cannot write in {tmp_path}: {message}|{hint}"), result.stderr
+
+
+@pytest.mark.parametrize("write", ["(folder / 'file').write_bytes(bytes(1 << 20))", "session(weights(), save_to=folder / 'file')"])
+def test_a_full_folder_for_temporary_files_is_one_error_with_its_fix(tmp_path, write):
+    """ONNX Runtime says "Protobuf serialization failed" then."""
+    result = in_own_mounts("size=512k", tmp_path, FILL_SCRATCH.replace("WRITE", write), TMPDIR=str(tmp_path))
+    assert result.stdout.startswith(f"the folder for temporary files, {tmp_path}, is full: it holds 0.5 MiB|free some space"), result.stderr
+
+
+def test_another_error_in_a_scratch_folder_stays_what_it_is_and_the_folder_goes():
+    with pytest.raises(ZeroDivisionError), scratch_folder() as folder:
+        _ = 1 / (folder / "none").exists()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("below", ["x", "deep/x"])

@@ -48,8 +48,12 @@ def test_the_builder_runs_where_the_settings_paths_start(ran, tmp_path):
     assert found[0][1]["MODEL"] == "efficientnet_lite0"
 
 
-def test_packages_of_a_model_are_installed_once_and_move_no_pin(ran):
+def test_packages_of_a_model_are_installed_once_and_move_no_pin(ran, tmp_path):
     found, run = ran
+    for name in ("requirements", ".stack"):
+        (tmp_path / name).mkdir()
+    hashed = "numpy==1.26.4 \\\n    --hash=sha256:0a\n    # via onnx\ntorch==2.13.0 \\\n    --hash=sha256:1b\n"
+    (tmp_path / "requirements/local.lock").write_text(hashed)
     stack = Stack(Folders.of_checkout(commands.ROOT, {}), {"PIP_PACKAGES": "timm==1.0.31 einops"})
     run.code = 1
     with pytest.raises(ToolError, match="pip install ended with 1"):
@@ -58,7 +62,8 @@ def test_packages_of_a_model_are_installed_once_and_move_no_pin(ran):
     commands.install(stack)
     commands.install(stack)
     assert len(found) == 2
-    assert found[0][0] == ["-m", "pip", "install", "--quiet", "--constraint", "requirements/local.lock", "timm==1.0.31", "einops"]
+    assert found[0][0] == ["-m", "pip", "install", "--quiet", "--constraint", str(tmp_path / ".stack/pins.txt"), "timm==1.0.31", "einops"]
+    assert (tmp_path / ".stack/pins.txt").read_text().split() == ["numpy==1.26.4", "torch==2.13.0"]
 
 
 def test_a_misspelt_key_is_found_before_anything_runs(ran, tmp_path):

@@ -1,15 +1,20 @@
 """The virtual environment grows by what it lacks, and what runs in it goes on. Its Python is a stand-in that notes what it is asked."""
 
+import re
 import shutil
 import subprocess
 
 import pytest
 
+# Of a file that pip is given by a descriptor, the content is kept: in given--requirement or given--constraint.
 PYTHON = """#!/bin/sh
-case "$1" in
-  -c) echo 3.11 ;;
-  *) echo "$*" >>asked ;;
-esac
+[ "$1" = -c ] && exec echo 3.11
+said= option=
+for word; do
+  case $word in /dev/fd/*) cat "$word" >"given$option" && word=GIVEN ;; esac
+  said="$said $word" option=$word
+done
+echo "${said# }" >>asked
 """
 
 
@@ -52,20 +57,26 @@ def make(clone):
     return make
 
 
-def install(lock):
-    return f"-m pip install --no-deps --requirement requirements/{lock}.lock"
-
-
-def torch(lock):
-    return f"-m pip install --constraint requirements/{lock}.lock torch torchvision"
+HASHED = "-m pip install --no-deps --require-hashes --requirement GIVEN"
+TORCH = "-m pip install --constraint GIVEN torch torchvision"
 
 
 def test_each_is_made_once_and_the_largest_holds_the_others(make):
-    assert make("dev") == [install("dev")]
+    assert make("dev") == [HASHED]
     assert make("dev") == []
-    assert make("local") == [torch("local"), install("local")]
-    assert make("test") == [torch("test"), install("test")]
+    assert make("local") == [HASHED, TORCH]
+    assert make("test") == [HASHED, TORCH]
     assert make("dev") == make("local") == make("test") == []
+
+
+def test_a_hash_is_demanded_of_all_packages_but_torch(make, clone, root):
+    make("test")
+    lock = re.sub(r"(?m)^ *#.*\n", "", (root / "requirements/test.lock").read_text())
+    hashed = re.sub(r"(?m)^ *#.*\n", "", (clone / "given--requirement").read_text())
+    torch = re.findall(r"(?m)^torch(?:vision)?==.*\n(?: .*\n)+", lock)
+    assert len(torch) == 2
+    assert hashed == lock.replace("".join(torch), "")
+    assert (clone / "given--constraint").read_text().split() == re.findall(r"(?m)^\S+==\S+", lock)
 
 
 def test_the_largest_first_leaves_nothing_to_do(make):
@@ -77,26 +88,27 @@ def test_a_changed_lock_file_is_installed_into_what_is_there(make, clone):
     make("test")
     with (clone / "requirements" / "test.lock").open("a") as lock:
         lock.write("wheel==1.0\n")
-    assert make("test") == [torch("test"), install("test")]
+    assert make("test") == [HASHED, TORCH]
 
 
 def test_a_gpu_gets_its_packages_once_and_again_after_others_may_lie_over_them(make, clone):
     (clone / "bin/nvidia-smi").write_text("#!/bin/sh\necho 580.159.04, 9.0\n")
     for_gpu = [
         "-m pip uninstall --yes onnxruntime onnxruntime-gpu",
-        "-m pip install --constraint requirements/gpu.lock onnxruntime-gpu[cuda,cudnn] nvidia-dali-cuda130",
+        HASHED,
+        "-m pip install --constraint GIVEN onnxruntime-gpu[cuda,cudnn] nvidia-dali-cuda130",
     ]
-    assert make("dev") == [install("dev")]
-    assert make("local") == [torch("local"), install("local"), *for_gpu]
+    assert make("dev") == [HASHED]
+    assert make("local") == [HASHED, TORCH, *for_gpu]
     assert make("local") == []
-    assert make("test") == [torch("test"), install("test"), *for_gpu]
+    assert make("test") == [HASHED, TORCH, *for_gpu]
     assert make("local") == make("test") == make("dev") == []
 
 
 @pytest.mark.parametrize("found", ["575.57.08, 9.0", "580.65, 7.0", "", "No devices were found"])
 def test_a_gpu_that_is_too_old_is_left_alone(make, clone, found):
     (clone / "bin/nvidia-smi").write_text(f"#!/bin/sh\necho '{found}'\n")
-    assert make("local") == [torch("local"), install("local")]
+    assert make("local") == [HASHED, TORCH]
 
 
 def test_a_server_that_runs_keeps_its_stub(make, clone):
@@ -114,7 +126,7 @@ def test_a_server_that_runs_keeps_its_stub(make, clone):
 
 def test_a_python_that_is_gone_is_replaced_behind_the_link(make, clone):
     (clone / "elsewhere/bin/python").write_text("#!/bin/sh\nexit 1\n")
-    assert make("dev") == [f"-m venv --clear {clone}/elsewhere", install("dev")]
+    assert make("dev") == [f"-m venv --clear {clone}/elsewhere", HASHED]
     assert (clone / ".venv").is_symlink()
 
 
