@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from services.core.errors import ImageError
+from services.core.files import read_regular
 from services.images import jpeg
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -196,8 +197,7 @@ def _read(path: Path, name: str, max_bytes: int) -> bytes:
     try:
         if path.is_dir():
             raise ImageError(f"{name}: found a folder, {_EXPECTED}")
-        with path.open("rb") as file:
-            return file.read(max_bytes + 1)
+        return read_regular(path, max_bytes)
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or error}, {_EXPECTED}") from None
 

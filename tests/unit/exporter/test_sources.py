@@ -45,5 +45,5 @@ def test_a_factory_without_module_and_function_is_refused(model):
 
 @pytest.mark.parametrize("path", ["missing.pth", "."])
 def test_weights_that_are_no_file(settings, make_classifier, tmp_path, path):
-    with pytest.raises(SourceError, match=r"WEIGHTS=.*: (there is no such file|Is a directory)"):
+    with pytest.raises(SourceError, match=r"WEIGHTS=.*: (there is no such file|is a folder)"):
         weights_file(settings(make_classifier(), WEIGHTS=tmp_path / path))
