@@ -22,7 +22,6 @@ _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
 }
 
 

@@ -13,7 +13,7 @@ from services.core.names import FACTORY_PREFIX, ONNX_PREFIX
 from services.core.settings import ExporterSettings
 
 LITE0 = "efficientnet_lite0"
-_MAX_LABELS = 64 << 20
+_MAX_LABELS = 16 << 20
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def graph_runner(
 
     def run(rows: Array) -> Array:
         if seconds is None:
-            return made.run(None, {name: rows})[0]
+            scores: Array = made.run(None, {name: rows})[0]
+            return scores
         return _in_time(lambda options: made.run(None, {name: rows}, options)[0], seconds)
 
     return in_batches(run, batch)

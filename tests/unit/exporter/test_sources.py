@@ -1,5 +1,7 @@
 """MODEL, WEIGHTS and LABELS are read off the settings, and what cannot be had is named with what mends it."""
 
+import os
+
 import pytest
 
 from services.core.errors import SettingsError, SourceError
@@ -23,6 +25,30 @@ def test_labels_that_are_none(tmp_path, content, found):
         path.write_bytes(content)
     with pytest.raises(SourceError, match=found):
         read_labels(path)
+
+
+@pytest.mark.parametrize(("target", "found"), [("/dev/zero", "is a device"), ("/proc/self/pagemap", "no lines"), ("pipe", "named pipe")])
+def test_labels_that_never_end(tmp_path, target, found):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "labels.txt").symlink_to(target)
+    with pytest.raises(SourceError, match=found):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_labels_of_any_length_are_not_read(tmp_path):
+    with (tmp_path / "labels.txt").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SourceError, match="found more than 16 MiB"):
+        read_labels(tmp_path / "labels.txt")
+
+
+@pytest.mark.parametrize("setting", ["MODEL", "WEIGHTS"])
+def test_a_named_pipe_is_no_model_and_no_weights(settings, make_classifier, tmp_path, setting):
+    os.mkfifo(tmp_path / "pipe")
+    value = {"MODEL": f"onnx:{tmp_path / 'pipe'}", "WEIGHTS": tmp_path / "pipe"}[setting]
+    made = settings(make_classifier(), **{setting: value})
+    with pytest.raises(SourceError, match=rf"{setting}=.*: is a named pipe"):
+        weights_file(made) if setting == "WEIGHTS" else parse_source(made.model)
 
 
 def test_side_files_belong_to_a_model_and_its_neighbours_do_not(tmp_path):
