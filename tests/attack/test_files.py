@@ -1,0 +1,62 @@
+"""Whatever a file holds, it becomes a picture or an error, soon and in little memory."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from services.images.cost import LARGE
+from tests.attack.measure import THREADS, Taken
+from tests.conftest import ROOT
+
+MIB = 1 << 10  # of KiB
+MEMORY = 512 * MIB
+SECONDS = 2.0
+MARGIN = 2.0
+"""Of time alone: a processor that others use as well, or that is two threads of one core, does half as much in each of its seconds.
+What the bounds were set by is 2 s on a whole core of 2.5 GHz. Memory is the same everywhere."""
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, list[Taken]]:
+    """What each file took alone, and each batch of them."""
+    command = [sys.executable, "-m", "tests.attack.measure"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, list[Taken]] = {"client": [], "image model": []}
+    for line in done.stdout.splitlines():
+        said = json.loads(line)
+        found[said.pop("way")].append(Taken(**said))
+    return found
+
+
+def test_each_file_is_a_picture_or_an_error_within_bounds(measured, capsys):
+    alone = measured["client"]
+    assert len(alone) >= 300
+    errors = [error for taken in alone for error in taken.errors]
+    most, longest = max(alone, key=lambda taken: taken.kib), max(alone, key=lambda taken: taken.seconds)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{len(alone)} hostile files: {sum(map(bool, errors))} refused, {errors.count('')} decoded; "
+            f"most memory {most.kib / MIB:.0f} MiB ({most.names[0]}), most time {longest.seconds:.2f} s ({longest.names[0]})\n"
+        )
+    assert [taken for taken in alone if taken.status or len(taken.errors) != 1] == []
+    assert [error for error in errors if not error.isprintable() and error] == []
+    assert [taken for taken in alone if taken.kib > MEMORY] == []
+    assert [taken for taken in alone if taken.seconds > SECONDS * MARGIN] == []
+
+
+def test_a_batch_of_them_takes_little_more_than_one(measured):
+    batches = measured["image model"]
+    assert [taken for taken in batches if taken.status] == []
+    assert [error for taken in batches for error in taken.errors if not error.isprintable() and error] == []
+    most = MEMORY + (THREADS * LARGE >> 10)
+    assert [taken for taken in batches if taken.kib > most] == []
+
+
+def test_alone_and_in_a_batch_the_same_are_refused(measured):
+    alone = {taken.names[0]: bool(taken.errors[0]) for taken in measured["client"]}
+    together = {name: bool(error) for taken in measured["image model"] for name, error in zip(taken.names, taken.errors, strict=True)}
+    assert alone == together
