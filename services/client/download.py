@@ -114,7 +114,8 @@ def _fetch(address: str, deadline: _Deadline, data: bytearray) -> None:
             session.mount(scheme, _InTime(deadline))
         with session.get(address, stream=True, timeout=_TIMEOUTS, headers={"User-Agent": _USER_AGENT}) as response:
             if response.status_code != requests.codes.ok:
-                raise ImageError(f"found HTTP {response.status_code} {response.reason}, expected a picture")
+                reason = "".join(filter(str.isprintable, response.reason))  # for a terminal
+                raise ImageError(f"found HTTP {response.status_code} {reason}, expected a picture")
             for chunk in response.iter_content(1 << 16):
                 data += chunk
                 if len(data) > MAX_FILE_BYTES or deadline.passed:

@@ -18,6 +18,7 @@ BYTES_PER_PIXEL = 6
 _OF_MODE = {"RGB": 4, "1": 5, "L": 5, "P": 5, "I;16": 8, "CMYK": 8, "YCbCr": 8, "LAB": 8, "RGBA": 9, "LA": 9, "PA": 9}
 _OF_ANY_MODE = 12
 _TRANSPARENT = 9
+_DEEP, _DEEP_MODES = 10, ("RGB;16B", "RGBA;16B", "LA;16B")  # PNG with 16 bits for each colour
 # These hold several copies, or are so slow, a decoder in Python most of all, that 2 s are over first; each byte of some counts, too.
 _OF_FORMAT = {"WEBP": 17, "JPEG2000": 25, "AVIF": 20}
 _OF_CODEC = {"ppm": 1024, "ppm_plain": 180, "bmp_rle": 100}
@@ -46,8 +47,9 @@ def cost_of(data: bytes, image: ImageFile) -> Cost:
         data: the file.
         image: the same, opened and not yet unpacked, in its full size.
     """
-    codec = image.tile[0][0] if image.tile else ""
+    codec, args = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", None)
     each = max(
+        _DEEP if args in _DEEP_MODES else 0,
         _OF_MODE.get(image.mode, _OF_ANY_MODE),
         _TRANSPARENT if image.has_transparency_data else 0,
         _OF_FORMAT.get(image.format or "", 0),

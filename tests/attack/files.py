@@ -234,7 +234,7 @@ HAND_MADE: dict[str, Callable[[], bytes]] = {
     "16-bit PNG": lambda: _png_that_claims(_SIDE, 16, 0),
     "largest 16-bit PNG": lambda: png(8190, 8190, 16, 0),
     "RGBA PNG": lambda: _png_that_claims(_SIDE, 8, 6),
-    "largest PNG of 4 x 16 bits": lambda: png(7720, 7720, 16, 6),
+    "largest PNG of 4 x 16 bits": lambda: png(7320, 7320, 16, 6),
     "PNG that claims more": lambda: _png_that_claims(2**31 - 1, 8, 2),
     "largest TIFF in one strip": lambda: tiff(8190, 8190),
     "TIFF of 32 bits": lambda: _tiff_that_claims(_SIDE, samples=1, depth=32),

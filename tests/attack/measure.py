@@ -1,6 +1,7 @@
-"""``python -m tests.attack.measure``: has each hostile file decoded in a process of its own, and prints what came of it as JSON lines.
+"""``python -m tests.attack.measure alone`` (or ``batches``): has hostile files decoded, and prints what came of it as JSON lines.
 
-A process is a fork of this one, which is idle: what its own peak is above that of a fork that does nothing, decoding took.
+Each time in a process of its own, a fork of this one, which is idle. What its own peak is above that of a fork that does nothing,
+decoding took.
 """
 
 import json
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -78,20 +79,18 @@ def measured(names: list[str], work: Callable[[], list[str]], idle: int = 0) -> 
     return Taken(names, json.loads(said or "[]"), used.ru_maxrss - idle, used.ru_utime + used.ru_stime, status)
 
 
-def all_measured(folder: Path) -> Iterator[tuple[str, Taken]]:
-    """Each file alone, as the client does it, and then together with others, as the image model does it."""
+def all_measured(way: str, folder: Path) -> Iterator[Taken]:
+    """Each file alone, as the client has it, or together with others, as the image model has it."""
     own_pillow()
     input_from_file(saved(Image.new("RGB", (600, 600)), "JPEG"), _RECIPE)  # what is imported or allocated once, is
     every = attacks()
-    while several := tuple(islice(every, _BATCH)):
+    while several := tuple(islice(every, _BATCH if way == "batches" else 1)):
         idle = measured([], list).kib
-        for attack in several:
-            yield "client", measured([attack.name], partial(client, attack, folder), idle)
-        yield "image model", measured([attack.name for attack in several], partial(image_model, several), idle)
+        work = partial(image_model, several) if way == "batches" else partial(client, several[0], folder)
+        yield measured([attack.name for attack in several], work, idle)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        for way, taken in all_measured(Path(folder)):
-            line: dict[str, Any] = {"way": way, **taken._asdict()}
-            sys.stdout.write(json.dumps(line) + "\n")
+    with tempfile.TemporaryDirectory() as made:
+        for taken in all_measured(sys.argv[1], Path(made)):
+            sys.stdout.write(json.dumps(taken._asdict()) + "\n")

@@ -22,18 +22,18 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, list[Taken]]:
-    """What each file took alone, and each batch of them."""
-    command = [sys.executable, "-m", "tests.attack.measure"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, list[Taken]] = {"client": [], "image model": []}
-    for line in done.stdout.splitlines():
-        said = json.loads(line)
-        found[said.pop("way")].append(Taken(**said))
-    return found
+    """What each file took alone, and each batch of them; at the same time, as there is more than one processor."""
+    ways = {
+        way: subprocess.Popen([sys.executable, "-m", "tests.attack.measure", way], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for way in ("batches", "alone")
+    }
+    lines = {way: process.communicate()[0].splitlines() for way, process in ways.items()}
+    assert [process.returncode for process in ways.values()] == [0, 0]
+    return {way: [Taken(**json.loads(line)) for line in said] for way, said in lines.items()}
 
 
 def test_each_file_is_a_picture_or_an_error_within_bounds(measured, capsys):
-    alone = measured["client"]
+    alone = measured["alone"]
     assert len(alone) >= 300
     errors = [error for taken in alone for error in taken.errors]
     most, longest = max(alone, key=lambda taken: taken.kib), max(alone, key=lambda taken: taken.seconds)
@@ -49,7 +49,7 @@ def test_each_file_is_a_picture_or_an_error_within_bounds(measured, capsys):
 
 
 def test_a_batch_of_them_takes_little_more_than_one(measured):
-    batches = measured["image model"]
+    batches = measured["batches"]
     assert [taken for taken in batches if taken.status] == []
     assert [error for taken in batches for error in taken.errors if not error.isprintable() and error] == []
     most = MEMORY + (THREADS * LARGE >> 10)
@@ -57,6 +57,6 @@ def test_a_batch_of_them_takes_little_more_than_one(measured):
 
 
 def test_alone_and_in_a_batch_the_same_are_refused(measured):
-    alone = {taken.names[0]: bool(taken.errors[0]) for taken in measured["client"]}
-    together = {name: bool(error) for taken in measured["image model"] for name, error in zip(taken.names, taken.errors, strict=True)}
+    alone = {taken.names[0]: bool(taken.errors[0]) for taken in measured["alone"]}
+    together = {name: bool(error) for taken in measured["batches"] for name, error in zip(taken.names, taken.errors, strict=True)}
     assert alone == together
