@@ -1,4 +1,4 @@
-"""``python -m tests.attack.measure alone`` (or ``batches``): has hostile files decoded, and prints what came of it as JSON lines.
+"""``python -m tests.attack.measure alone FOLDER`` (or ``batches``): has its files decoded, and prints what came of it as JSON lines.
 
 Each time in a process of its own, a fork of this one, which is idle. What its own peak is above that of a fork that does nothing,
 decoding took.
@@ -8,10 +8,8 @@ import json
 import os
 import resource
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +21,7 @@ from services.core.errors import ImageError
 from services.images.decode import MAX_FILE_BYTES, MAX_PIXELS, begins_like_a_picture, no_picture, own_pillow
 from services.images.preprocess import input_from_file
 from services.triton.decoder import Decoder, Picture
-from tests.attack.files import Attack, attacks, saved
+from tests.attack.files import saved
 
 THREADS = 4
 _BATCH = 8
@@ -43,10 +41,8 @@ class Taken(NamedTuple):
     status: int
 
 
-def client(attack: Attack, folder: Path) -> list[str]:
+def client(path: Path) -> list[str]:
     """As the client does where the server takes no files."""
-    path = folder / "attack"
-    path.write_bytes(attack.content)
     try:
         data = file_of(path)
         if not begins_like_a_picture(data):
@@ -57,10 +53,10 @@ def client(attack: Attack, folder: Path) -> list[str]:
     return [""]
 
 
-def image_model(several: tuple[Attack, ...]) -> list[str]:
+def image_model(several: Sequence[Path]) -> list[str]:
     """As the image model does with a dynamic batch."""
     decoder = Decoder(THREADS, MAX_PIXELS, MAX_FILE_BYTES)
-    found = decoder.decode([Picture("picture", attack.content) for attack in several], _RECIPE)
+    found = decoder.decode([Picture("picture", path.read_bytes()) for path in several], _RECIPE)
     return [str(one) if isinstance(one, ImageError) else "" for one in found]
 
 
@@ -79,18 +75,18 @@ def measured(names: list[str], work: Callable[[], list[str]], idle: int = 0) -> 
     return Taken(names, json.loads(said or "[]"), used.ru_maxrss - idle, used.ru_utime + used.ru_stime, status)
 
 
-def all_measured(way: str, folder: Path) -> Iterator[Taken]:
+def all_measured(way: str, files: Sequence[Path]) -> Iterator[Taken]:
     """Each file alone, as the client has it, or together with others, as the image model has it."""
     own_pillow()
     input_from_file(saved(Image.new("RGB", (600, 600)), "JPEG"), _RECIPE)  # what is imported or allocated once, is
-    every = attacks()
-    while several := tuple(islice(every, _BATCH if way == "batches" else 1)):
-        idle = measured([], list).kib
-        work = partial(image_model, several) if way == "batches" else partial(client, several[0], folder)
-        yield measured([attack.name for attack in several], work, idle)
+    idle = measured([], list).kib
+    size = _BATCH if way == "batches" else 1
+    for start in range(0, len(files), size):
+        several = files[start : start + size]
+        work = partial(image_model, several) if way == "batches" else partial(client, several[0])
+        yield measured([path.name for path in several], work, idle)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as made:
-        for taken in all_measured(sys.argv[1], Path(made)):
-            sys.stdout.write(json.dumps(taken._asdict()) + "\n")
+    for taken in all_measured(sys.argv[1], sorted(Path(sys.argv[2]).iterdir())):
+        sys.stdout.write(json.dumps(taken._asdict()) + "\n")

@@ -1,12 +1,15 @@
 """Whatever a file holds, it becomes a picture or an error, soon and in little memory."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from services.images.cost import LARGE
+from tests.attack.files import attacks
 from tests.attack.measure import THREADS, Taken
 from tests.conftest import ROOT
 
@@ -21,15 +24,19 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[str, list[Taken]]:
+def measured(tmp_path_factory) -> Iterator[dict[str, list[Taken]]]:
     """What each file took alone, and each batch of them; at the same time, as there is more than one processor."""
+    folder = tmp_path_factory.mktemp("files")
+    for number, attack in enumerate(attacks()):
+        (folder / f"{number:03} {attack.name}").write_bytes(attack.content)
     ways = {
-        way: subprocess.Popen([sys.executable, "-m", "tests.attack.measure", way], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        way: subprocess.Popen([sys.executable, "-m", "tests.attack.measure", way, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for way in ("batches", "alone")
     }
     lines = {way: process.communicate()[0].splitlines() for way, process in ways.items()}
     assert [process.returncode for process in ways.values()] == [0, 0]
-    return {way: [Taken(**json.loads(line)) for line in said] for way, said in lines.items()}
+    yield {way: [Taken(**json.loads(line)) for line in said] for way, said in lines.items()}
+    shutil.rmtree(folder)  # half a gigabyte
 
 
 def test_each_file_is_a_picture_or_an_error_within_bounds(measured, capsys):
