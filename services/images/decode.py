@@ -20,7 +20,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000
 """Raster formats only: Pillow would start other programs for some of the rest (EPS)."""
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 89_478_485
-"""The default of the setting of that name, and Pillow's own limit (256 MiB of RGB)."""
+"""The default of the setting of that name, and Pillow's own limit; ``BYTES_PER_PIXEL`` times that is 512 MiB."""
 MAX_ASPECT = 200
 """Longest side over shortest: a resize of the short side multiplies the long one too, so a 1-pixel strip would become a bomb."""
 _JPEGS = ("JPEG", "MPO")
@@ -90,7 +90,8 @@ def decode(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
     Args:
         source: a file, or the content of one.
         name: what to call it in an error; the path where empty.
-        max_pixels: larger pictures are refused before they are unpacked; Pillow's own limit holds as well, see ``own_pillow``.
+        max_pixels: larger pictures are refused before they are unpacked, and those that take more than ``BYTES_PER_PIXEL`` times so
+            many bytes, or a time to match; Pillow's own limit holds as well, see ``own_pillow``.
         max_bytes: longer files are refused before they are looked at.
 
     Returns:
