@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from services.client.download import download, is_address
 from services.core.errors import ImageError
+from services.core.files import read_regular
 from services.images.decode import MAX_FILE_BYTES
 from services.images.find import EXTENSIONS, images_in
 
@@ -129,8 +130,7 @@ def _read(name: str) -> bytes:
     try:
         if path.is_dir():
             raise ImageError(NO_PICTURES)
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+        return read_regular(path, MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         raise ImageError(getattr(error, "strerror", None) or str(error)) from None
 

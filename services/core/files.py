@@ -8,23 +8,63 @@ import json
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from services.core.errors import RepositoryError
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read; whatever else has a name may keep its reader waiting, or never end.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"is {_KINDS[kind]} and no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a regular file; of one that is longer than ``most`` bytes, one byte more than that.
+
+    No more is read than the file says it holds: those of /proc say nothing, and some of them never end.
+
+    Raises:
+        OSError: as ``open_regular``.
+    """
+    with open_regular(path) as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, most + 1))
+
 
 def sha256_of(*paths: Path) -> str:
-    """Hex SHA-256 over the content of the files, in the order given."""
+    """Hex SHA-256 over the content of the files, in the order given; no more than ``read_regular`` is read of one.
+
+    Raises:
+        OSError: as ``open_regular``.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
+        with open_regular(path) as file:
+            left = os.fstat(file.fileno()).st_size
+            while chunk := file.read(min(left, 1 << 20)):
                 digest.update(chunk)
+                left -= len(chunk)
     return digest.hexdigest()
 
 

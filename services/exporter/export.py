@@ -22,7 +22,7 @@ from services.exporter.loaded import Array, Loaded
 from services.exporter.sources import OnnxSource, Source
 from services.numerics.agreement import Tolerance, measure
 from services.onnx_graphs.inspect import opset_of
-from services.onnx_graphs.session import graph_runner
+from services.onnx_graphs.session import RUN_SECONDS, graph_runner
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def export(settings: ExporterSettings, source: Source, fingerprint: str) -> Mode
     content = model.SerializeToString()
     with progress("ONNX Runtime against the original"):
         onnx.checker.check_model(content, full_check=True)
-        run = graph_runner(content, len(inputs))
+        run = graph_runner(content, len(inputs), seconds=RUN_SECONDS)
         _check(run, inputs, scores)
         _check_extremes(run, loaded, preprocessing)
     folder = settings.artifacts

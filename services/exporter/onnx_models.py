@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from services.core.errors import SourceError
-from services.core.files import sha256_of
+from services.core.files import read_regular, sha256_of
 from services.core.settings import ExporterSettings
 from services.exporter import graph as edit
 from services.exporter.batch import ConflictError, freed
@@ -16,7 +16,7 @@ from services.exporter.loaded import IMAGENET, Array, Loaded, generic_labels, pr
 from services.exporter.scores import Finish, ends_in_probabilities, finished, probes
 from services.exporter.sources import OnnxSource, read_labels
 from services.onnx_graphs.inspect import shape_of
-from services.onnx_graphs.session import graph_runner, reason, session
+from services.onnx_graphs.session import RUN_SECONDS, graph_runner, reason
 from services.onnx_graphs.simplify import simplified
 
 _MAX_BYTES = 2**31  # of a protobuf message, and so of an ONNX graph in one file
@@ -43,6 +43,8 @@ def load_onnx(source: OnnxSource, settings: ExporterSettings) -> Loaded:
     try:
         original = _rows(model, batch or 1)
         tried = original(probes(size))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}", hint=error.hint) from error
     except Exception as error:
         # ONNX Runtime's errors have no base of their own.
         raise SourceError(f"{path}: ONNX Runtime cannot run it: {reason(error)}", hint="export it with standard operators only") from error
@@ -64,7 +66,8 @@ def _read(source: OnnxSource) -> onnx.ModelProto:
     if size >= _MAX_BYTES:
         raise SourceError(f"{path} has {size} bytes, with its side files", hint="graphs of 2 GiB and more are not supported")
     try:
-        model = onnx.load(path)
+        model = onnx.load_model_from_string(read_regular(path, _MAX_BYTES))
+        onnx.load_external_data_for_model(model, str(path.parent))
         model.ir_version = max(model.ir_version, _LEAST_IR)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
@@ -136,7 +139,7 @@ def _candidates(model: onnx.ModelProto, batch: int) -> Iterator[onnx.ModelProto]
 def _difference(dynamic: onnx.ModelProto, rows: Array, apart: Array) -> str:
     """In words, how a batch of rows is answered otherwise than each row apart; empty where it is not."""
     try:
-        together = session(dynamic).run(None, {dynamic.graph.input[0].name: rows})[0]
+        together = graph_runner(dynamic, len(rows), seconds=RUN_SECONDS)(rows)
     except Exception as error:
         return reason(error)
     if together.shape != apart.shape:
@@ -149,7 +152,7 @@ def _difference(dynamic: onnx.ModelProto, rows: Array, apart: Array) -> str:
 
 def _rows(model: onnx.ModelProto, batch: int) -> Finish:
     """Runs rows through a graph of a fixed batch; the last batch is filled up with zeros."""
-    run = graph_runner(model, batch)
+    run = graph_runner(model, batch, seconds=RUN_SECONDS)
 
     def scores(inputs: Array) -> Array:
         missing = -len(inputs) % batch

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import SettingsError, SourceError
+from services.core.files import open_regular, read_regular
 from services.core.names import FACTORY_PREFIX, ONNX_PREFIX
 from services.core.settings import ExporterSettings
 
 LITE0 = "efficientnet_lite0"
+_MAX_LABELS = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def weights_file(settings: ExporterSettings) -> Path | None:
 
 def _demand_file(path: Path, setting: str, hint: str) -> None:
     try:
-        with path.open("rb"):
+        with open_regular(path):
             return
     except PermissionError as error:
         raise unreadable(error) from None
@@ -120,12 +122,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Class names, one a line; CRLF and a byte order mark are accepted.
 
     Raises:
-        SourceError: the file is missing, cannot be read, is empty, or no text.
+        SourceError: the file is missing, cannot be read, is empty, too long, or no text.
     """
+    expected = "expected a UTF-8 text file with one class name a line"
     try:
-        labels = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+        content = read_regular(path, _MAX_LABELS)
+        labels = tuple(line.strip() for line in content.decode("utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"LABELS={path}: {error}", hint="expected a UTF-8 text file with one class name a line") from None
+        raise SourceError(f"LABELS={path}: {getattr(error, 'strerror', None) or error}", hint=expected) from None
+    if len(content) > _MAX_LABELS:
+        raise SourceError(f"LABELS={path}: found more than {_MAX_LABELS >> 20} MiB", hint=expected)
     if not labels or not all(labels):
         raise SourceError(f"LABELS={path}: {'an empty line' if labels else 'no lines'}", hint="expected one class name on every line")
     return labels

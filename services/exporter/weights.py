@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from services.core.errors import SourceError
+from services.core.files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         SourceError: it is no state_dict, or its keys or shapes are not those of the network.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         # A file that is none shows as whatever the unpickler or the zip reader trips over.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

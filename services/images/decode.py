@@ -9,15 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from services.core.errors import ImageError
-from services.images import jpeg
+from services.core.files import read_regular
+from services.images import jpeg, tiff
+from services.images.cost import BYTES_PER_PIXEL, cost_of, in_turn
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Raster formats only: Pillow would start other programs for some of the rest (EPS)."""
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 89_478_485
-"""The default of the setting of that name, and Pillow's own limit (256 MiB of RGB)."""
+"""The default of the setting of that name, and Pillow's own limit; ``BYTES_PER_PIXEL`` times that is 512 MiB."""
 MAX_ASPECT = 200
 """Longest side over shortest: a resize of the short side multiplies the long one too, so a 1-pixel strip would become a bomb."""
 _JPEGS = ("JPEG", "MPO")
@@ -41,6 +44,10 @@ _UPRIGHT = {
 }
 """What turns a picture upright, by its EXIF orientation; 1 is upright."""
 _STRIP_PIXELS = 1 << 20
+_BLOCK = 64 << 20  # glibc gives those of more than 32 MiB back
+_MAX_READS = 1 << 19
+_MAX_EXIF_BYTES = 1 << 21
+"""Twice what a JPEG may have, whose segments hold 64 KiB each."""
 
 
 class Picture(NamedTuple):
@@ -64,7 +71,11 @@ def own_pillow() -> None:
 
     Pillow itself warns from 89 megapixels on and refuses from twice as many on. What it remarks about odd metadata helps nobody who
     wants to know what is in a picture.
+
+    It also takes memory in larger blocks: those of its own size the C library keeps when they are freed, hundreds of megabytes of them
+    once several threads have unpacked large pictures.
     """
+    Image.core.set_block_size(_BLOCK)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     Image.MAX_IMAGE_PIXELS = None
 
@@ -79,7 +90,8 @@ def decode(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
     Args:
         source: a file, or the content of one.
         name: what to call it in an error; the path where empty.
-        max_pixels: larger pictures are refused before they are unpacked; Pillow's own limit holds as well, see ``own_pillow``.
+        max_pixels: larger pictures are refused before they are unpacked, and those that take more than ``BYTES_PER_PIXEL`` times so
+            many bytes, or a time to match; Pillow's own limit holds as well, see ``own_pillow``.
         max_bytes: longer files are refused before they are looked at.
 
     Returns:
@@ -113,17 +125,52 @@ def decode_scaled(
     Raises:
         ImageError: as ``decode``.
     """
-    name = name or (str(source) if isinstance(source, Path) else "picture")
-    data = _read(source, name, max_bytes) if isinstance(source, Path) else source
-    with opened(data, name, max_pixels=max_pixels, max_bytes=max_bytes) as image:
-        size = image.size
-        scale = jpeg.scale_down(image, at_least) if image.format in _JPEGS and at_least is not None else 1
-        image.load()
-        return _upright(_rgb(image), size if scale > 1 else image.size, scale, orientation(image))
+    with unpacked(source, name, at_least=at_least, max_pixels=max_pixels, max_bytes=max_bytes) as picture:
+        return picture
 
 
 @contextmanager
-def opened(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_FILE_BYTES) -> Iterator[Image.Image]:
+def unpacked(
+    source: Path | bytes,
+    name: str = "",
+    *,
+    at_least: int | None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_FILE_BYTES,
+) -> Iterator[Picture]:
+    """As ``decode_scaled``, which it takes the arguments of; as long as it is looked at, no thread unpacks another large one.
+
+    Raises:
+        ImageError: as ``decode``, also for whatever goes wrong within the ``with`` statement.
+    """
+    name = name or (str(source) if isinstance(source, Path) else "picture")
+    data = _read(source, name, max_bytes) if isinstance(source, Path) else source
+    with opened(data, name, max_pixels=max_pixels, max_bytes=max_bytes) as image:
+        size, cost = image.size, cost_of(data, image)
+        scale = jpeg.scale_down(image, at_least) if image.format in _JPEGS and at_least is not None else 1
+        with in_turn(cost.of(image.size)):
+            image.load()
+            yield _upright(_rgb(image), size if scale > 1 else image.size, scale, orientation(image))
+
+
+class _Metered(io.BytesIO):
+    """Pillow's parsers are written in Python, and ask for each part of a file: one of millions would keep them busy for a minute."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self._name, self._reads = name, 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads > _MAX_READS:
+            raise ImageError(
+                f"{self._name}: found a picture of more than {_MAX_READS} parts (a decompression bomb? save it anew, without metadata)"
+            )
+        return super().read(size)
+
+
+@contextmanager
+def opened(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_FILE_BYTES) -> Iterator[ImageFile]:
     """A picture of which only the header has been read, and held against the bounds.
 
     Args:
@@ -137,12 +184,14 @@ def opened(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: i
     """
     if len(data) > max_bytes:
         raise ImageError(f"{name}: found more than {in_words(max_bytes)}, expected a picture of at most that")
+    jpeg.check_exif(data, name)
+    tiff.check_directory(data, name)
     Image.init()
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(image, name, max_pixels)
+        with Image.open(_Metered(data, name), formats=_formats()) as image:
+            _check_size(image, data, name, max_pixels)
             if image.format in _JPEGS:
-                jpeg.check_scans(data, image, name)
+                jpeg.check_scans(data, image, name, max_pixels)
             yield image
     except ImageError:
         raise
@@ -196,16 +245,20 @@ def _read(path: Path, name: str, max_bytes: int) -> bytes:
     try:
         if path.is_dir():
             raise ImageError(f"{name}: found a folder, {_EXPECTED}")
-        with path.open("rb") as file:
-            return file.read(max_bytes + 1)
+        return read_regular(path, max_bytes)
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or error}, {_EXPECTED}") from None
 
 
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+def _check_size(image: ImageFile, data: bytes, name: str, max_pixels: int) -> None:
+    found = f"found {image.width} x {image.height} pixels"
     if image.width * image.height > max_pixels:
-        found = f"found {image.width} x {image.height} pixels"
         raise ImageError(f"{name}: {found}, expected at most {max_pixels} in all (MAX_PIXELS; a decompression bomb?)")
+    taken, most = cost_of(data, image).of(image.size), BYTES_PER_PIXEL * max_pixels
+    if taken > most:
+        kind = f"of a {image.format} file of mode {image.mode} and {len(data)} bytes"
+        counted = f"they count as {taken // BYTES_PER_PIXEL}, by the memory and time that they take"
+        raise ImageError(f"{name}: {found} {kind}: {counted}; expected at most {max_pixels} (MAX_PIXELS; a decompression bomb?)")
     if max(image.size) > MAX_ASPECT * min(image.size):
         found = f"found a strip of {image.width} x {image.height} pixels"
         raise ImageError(f"{name}: {found}, expected a long side of at most {MAX_ASPECT} times the short one")
@@ -213,6 +266,8 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 
 def orientation(image: Image.Image) -> int:
     """How an opened picture has to be turned, as EXIF counts it; 1 is upright."""
+    if len(image.info.get("exif", b"")) > _MAX_EXIF_BYTES:
+        return 1
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block does not make the picture itself unreadable

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from services.core.card import Preprocessing
-from services.images.decode import MAX_FILE_BYTES, MAX_PIXELS, Picture, decode_scaled
+from services.images.decode import MAX_FILE_BYTES, MAX_PIXELS, Picture, unpacked
 
 _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -51,8 +51,8 @@ def input_from_file(
         ImageError: as ``decode``.
     """
     enough = _OVERSIZE * preprocessing.resize
-    picture = decode_scaled(source, name, at_least=enough, max_pixels=max_pixels, max_bytes=max_bytes)
-    return input_from_picture(picture, preprocessing)
+    with unpacked(source, name, at_least=enough, max_pixels=max_pixels, max_bytes=max_bytes) as picture:
+        return input_from_picture(picture, preprocessing)
 
 
 def input_from_picture(picture: Picture, preprocessing: Preprocessing) -> InputArray:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.core.errors import ContractError
+from services.core.files import open_regular
 
 
 class Golden(NamedTuple):
@@ -30,7 +31,7 @@ def load_golden(path: Path, hint: str = "run the exporter and the builder again 
         ContractError: it is missing, damaged, empty, or holds fewer scores than inputs.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
             golden = Golden(arrays["inputs"], arrays["scores"])
     except OSError as error:
         raise ContractError(f"cannot read {path}: {error.strerror or error}", hint=hint) from None

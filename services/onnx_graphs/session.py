@@ -1,5 +1,6 @@
 """The one maker of ONNX Runtime sessions, on the CPU, and what runs rows through a graph."""
 
+import threading
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -10,10 +11,14 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from services.core.errors import SourceError
+
 Array = npt.NDArray[Any]
 
 RUN_BATCH = 32
 """Rows to run at a time where nobody says more or fewer: memory stays small."""
+RUN_SECONDS = 300.0
+"""For a batch of a graph that somebody else made: of the largest classifiers, a row takes some seconds on two slow processors."""
 _FATAL = 4  # errors come as exceptions, and need not be printed too
 
 
@@ -58,15 +63,44 @@ def session(
     return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
-def graph_runner(model: Path | bytes | onnx.ModelProto | onnxruntime.InferenceSession, batch: int = RUN_BATCH) -> Callable[[Array], Array]:
+def graph_runner(
+    model: Path | bytes | onnx.ModelProto | onnxruntime.InferenceSession, batch: int = RUN_BATCH, *, seconds: float | None = None
+) -> Callable[[Array], Array]:
     """A function from inputs ``[N,...]`` to the first output ``[N,...]`` of a graph, at most ``batch`` rows at a time.
 
     The inputs are of the graph's own type (UINT8 or FP32); N is at least 1.
+
+    Args:
+        model: a session, or what ``session`` takes.
+        batch: rows at a time.
+        seconds: that each batch may take, where a graph may never end; the function raises SourceError after that.
     """
     made = model if isinstance(model, onnxruntime.InferenceSession) else session(model)
     name = made.get_inputs()[0].name
 
-    return in_batches(lambda rows: made.run(None, {name: rows})[0], batch)
+    def run(rows: Array) -> Array:
+        if seconds is None:
+            scores: Array = made.run(None, {name: rows})[0]
+            return scores
+        return _in_time(lambda options: made.run(None, {name: rows}, options)[0], seconds)
+
+    return in_batches(run, batch)
+
+
+def _in_time(run: Callable[[onnxruntime.RunOptions], Array], seconds: float) -> Array:
+    """What a run gives; one that is not done in time is told to end, which it does before its next node, also within a Loop."""
+    options = onnxruntime.RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        return run(options)
+    except Exception as error:  # of no base of its own
+        if options.terminate:
+            hint = "a Loop in the graph may have no end: give it a trip count, or unroll it"
+            raise SourceError(f"the graph was not done with a batch after {seconds:g} s", hint=hint) from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def in_batches(run: Callable[[Array], Array], batch: int) -> Callable[[Array], Array]:

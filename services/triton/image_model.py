@@ -27,7 +27,7 @@ from services.triton.models import regions
 from services.triton.published import Published
 
 MOST_WORKERS = 16
-"""Of all instances, where no setting says otherwise: each may need a gigabyte for the largest picture that is taken."""
+"""Of all instances, where no setting says otherwise; in each, large pictures are unpacked one at a time (``services.images.cost``)."""
 
 
 @dataclass

@@ -1,10 +1,13 @@
 """What the user names on the command line becomes pictures; what cannot be read is told, and the others go on."""
 
+import contextlib
 import functools
 import http.server
 import io
+import socket
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -140,3 +143,40 @@ def test_a_download_is_bounded_in_size(photos, web, monkeypatch):
     assert "more than 64 MiB" in read(f"{web}/huge.png")[1][f"{web}/huge.png"]
     monkeypatch.setattr(download, "DOWNLOAD_SECONDS", -1.0)
     assert "not complete after" in read(f"{web}/a.png")[1][f"{web}/a.png"]
+
+
+def drip(connection, beginning, part):
+    """Say something now and then until nobody listens."""
+    with contextlib.suppress(OSError), connection:
+        connection.recv(1 << 16)
+        connection.sendall(beginning)
+        while True:
+            connection.sendall(part)
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "part"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n\x89PNG", b"x", id="a body without end"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n\x89PNG", b"x", id="a slow body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-Header: ", b"x", id="slow headers"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="nothing but 100 Continue"),
+        pytest.param(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /more\r\n\r\n", b"", id="a redirection to silence"),
+    ],
+)
+def test_a_download_is_bounded_in_time_whatever_drips(monkeypatch, beginning, part):
+    monkeypatch.setattr(download, "DOWNLOAD_SECONDS", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=drip, args=(server.accept()[0], beginning, part), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        started = time.monotonic()
+        with pytest.raises(ImageError, match=r"not complete after 0\.4 s"):
+            download.download(f"http://127.0.0.1:{server.getsockname()[1]}/x.png")
+        assert time.monotonic() - started < 4
+        server.shutdown(socket.SHUT_RDWR)

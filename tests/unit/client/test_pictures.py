@@ -1,6 +1,7 @@
 """What a program hands over as a picture: its names, and the file that is made of it."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_what_cannot_be_read_says_why(content, reason):
     with pytest.raises(ImageError) as caught:
         decode(file_of(content))
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("pipe.png", "a named pipe"), ("zero.png", "a device"), ("proc.png", "an empty file")])
+def test_what_never_ends_is_not_read(tmp_path, name, reason):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "proc.png").symlink_to("/proc/self/pagemap")
+    with pytest.raises(ImageError, match=reason):
+        file_of(tmp_path / name)
+    with pytest.raises(ImageError, match=reason):
+        decode(tmp_path / name)
 
 
 def test_a_folder_without_pictures_says_so(tmp_path):

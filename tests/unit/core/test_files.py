@@ -5,11 +5,22 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from services.core.errors import RepositoryError
-from services.core.files import fingerprint_of, lock, remove_stale, scratch_folder, sha256_of, sync_tree, write_atomically
+from services.core.files import (
+    fingerprint_of,
+    lock,
+    open_regular,
+    read_regular,
+    remove_stale,
+    scratch_folder,
+    sha256_of,
+    sync_tree,
+    write_atomically,
+)
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -198,3 +209,19 @@ def test_syncing_a_tree_reads_every_kind_of_entry_in_it(tmp_path):
     sync_tree(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync_tree(tmp_path / "absent")
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path, "a folder"), (tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(OSError, match=f"is {found} and no regular file"):
+            open_regular(path)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "missing")
+
+
+def test_no_more_is_read_than_a_file_says_it_holds(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert [read_regular(tmp_path / "file", most) for most in (3, 4, 5, 100)] == [b"1234", b"12345", b"12345", b"12345"]
+    assert read_regular(Path("/proc/self/pagemap"), 100) == b""
+    assert sha256_of(Path("/proc/self/pagemap")) == EMPTY

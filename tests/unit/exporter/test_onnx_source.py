@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 
 from services.core.card import ModelCard
 from services.core.errors import AccuracyError, SourceError
+from services.exporter import onnx_models
 from services.exporter.export import export
 from services.exporter.onnx_models import load_onnx
 from services.exporter.sources import OnnxSource, parse_source
@@ -173,3 +174,23 @@ def test_constants_among_the_inputs_are_no_inputs(settings, make_classifier, run
     floats = settings(SCORES="logits", INPUT="float32")
     export(floats, parse_source(floats.model), "f")
     np.testing.assert_allclose(run_graph(onnx.load(floats.artifacts / "model.onnx"), FLOATS), expected, rtol=1e-5)
+
+
+def test_a_loop_without_end_ends(load, make_classifier, monkeypatch):
+    monkeypatch.setattr(onnx_models, "RUN_SECONDS", 0.3)
+    model = make_classifier()
+    went_on = helper.make_tensor_value_info("went_on", TensorProto.BOOL, [])
+    goes_on = helper.make_tensor_value_info("goes_on", TensorProto.BOOL, [])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("before", "after")]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["went_on"], ["goes_on"]), helper.make_node("Identity", ["before"], ["after"])],
+        "body",
+        [helper.make_tensor_value_info("step", TensorProto.INT64, []), went_on, values[0]],
+        [goes_on, values[1]],
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2**62, np.int64), "steps"))
+    model.graph.node.append(helper.make_node("Loop", ["steps", "", model.graph.output[0].name], ["looped"], body=body))
+    model.graph.output[0].name = "looped"
+    with pytest.raises(SourceError, match=r"tiny\.onnx: the graph was not done with a batch after 0\.3 s") as caught:
+        load(model)
+    assert "Loop" in caught.value.hint

@@ -1,5 +1,7 @@
 """MODEL, WEIGHTS and LABELS are read off the settings, and what cannot be had is named with what mends it."""
 
+import os
+
 import pytest
 
 from services.core.errors import SettingsError, SourceError
@@ -25,6 +27,30 @@ def test_labels_that_are_none(tmp_path, content, found):
         read_labels(path)
 
 
+@pytest.mark.parametrize(("target", "found"), [("/dev/zero", "is a device"), ("/proc/self/pagemap", "no lines"), ("pipe", "named pipe")])
+def test_labels_that_never_end(tmp_path, target, found):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "labels.txt").symlink_to(target)
+    with pytest.raises(SourceError, match=found):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_labels_of_any_length_are_not_read(tmp_path):
+    with (tmp_path / "labels.txt").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SourceError, match="found more than 16 MiB"):
+        read_labels(tmp_path / "labels.txt")
+
+
+@pytest.mark.parametrize("setting", ["MODEL", "WEIGHTS"])
+def test_a_named_pipe_is_no_model_and_no_weights(settings, make_classifier, tmp_path, setting):
+    os.mkfifo(tmp_path / "pipe")
+    value = {"MODEL": f"onnx:{tmp_path / 'pipe'}", "WEIGHTS": tmp_path / "pipe"}[setting]
+    made = settings(make_classifier(), **{setting: value})
+    with pytest.raises(SourceError, match=rf"{setting}=.*: is a named pipe"):
+        weights_file(made) if setting == "WEIGHTS" else parse_source(made.model)
+
+
 def test_side_files_belong_to_a_model_and_its_neighbours_do_not(tmp_path):
     for name in ("net.onnx", "net.onnx.data", "net_data.bin", "other.onnx", "other.onnx.data"):
         (tmp_path / name).touch()
@@ -45,5 +71,5 @@ def test_a_factory_without_module_and_function_is_refused(model):
 
 @pytest.mark.parametrize("path", ["missing.pth", "."])
 def test_weights_that_are_no_file(settings, make_classifier, tmp_path, path):
-    with pytest.raises(SourceError, match=r"WEIGHTS=.*: (there is no such file|Is a directory)"):
+    with pytest.raises(SourceError, match=r"WEIGHTS=.*: (there is no such file|is a folder)"):
         weights_file(settings(make_classifier(), WEIGHTS=tmp_path / path))
