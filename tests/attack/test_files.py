@@ -20,8 +20,6 @@ MARGIN = 2.0
 """Of time alone: a processor that others use as well, or that is two threads of one core, does half as much in each of its seconds.
 What the bounds were set by is 2 s on a whole core of 2.5 GHz. Memory is the same everywhere."""
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> Iterator[dict[str, list[Taken]]]:

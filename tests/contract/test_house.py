@@ -110,15 +110,12 @@ def test_the_package_holds_the_services_and_their_version(tmp_path):
     assert all(name.startswith("services/") for name in held)
 
 
-NO_TIERS = {"attack"}  # scripts/test tests/attack runs it
-
-
 def test_every_tier_has_a_budget_and_a_time_limit():
     script = (ROOT / "scripts" / "test").read_text()
     (line,) = re.findall(r"budgets=\((.*?)\)", script)
     budgets = dict(re.findall(r"\[(\w+)\]=(\d+)", line))
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
-    assert folders - NO_TIERS == budgets.keys() == TIME_LIMITS.keys()
+    assert folders == budgets.keys() == TIME_LIMITS.keys()
     (order,) = re.findall(r"^ +tiers=\((.+)\)", script, re.MULTILINE)
     assert order.split() == list(TIME_LIMITS)
 
