@@ -22,8 +22,11 @@ def sha256_of(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            try:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None  # of itself it names no file
     return digest.hexdigest()
 
 
@@ -37,7 +40,7 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn the errors of a write below ``folder`` into one that says what to do.
 
     Raises:
-        RepositoryError: the disk is full, the file system is read-only, access is denied, or the folder is a file.
+        RepositoryError: they are told by it: a full disk, a read-only file system, denied access, a file in the place of a folder.
     """
     try:
         yield
@@ -51,9 +54,8 @@ def writing(folder: Path) -> Iterator[None]:
             errno.EEXIST: "a file is where a folder should be: remove it, or name another folder",
             errno.ENOTDIR: "a file is where a folder should be: remove it, or name another folder",
         }
-        if error.errno not in hints:
-            raise
-        raise RepositoryError(f"cannot write in {folder}: {error.strerror}", hint=hints[error.errno]) from error
+        hint = hints.get(error.errno or 0, "see the reason, or name another folder")
+        raise RepositoryError(f"cannot write in {folder}: {error.strerror or error}", hint=hint) from error
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
