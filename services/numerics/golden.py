@@ -3,14 +3,16 @@
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.card import ModelCard
 from services.core.errors import ContractError
 from services.numerics.dtypes import NUMPY
+
+if TYPE_CHECKING:  # the card needs pydantic, and not every image of this room has it
+    from services.core.card import ModelCard
 
 
 class Golden(NamedTuple):
@@ -45,7 +47,7 @@ def load_golden(path: Path, hint: str = "run the exporter and the builder again 
     return golden
 
 
-def golden_of(path: Path, card: ModelCard, hint: str) -> Golden:
+def golden_of(path: Path, card: "ModelCard", hint: str) -> Golden:
     """Read the golden set of a model, and hold it against the card.
 
     Raises:
