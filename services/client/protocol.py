@@ -16,7 +16,7 @@ _BUSY = ("exceeds maximum queue size", "timeout expired")
 _ENDED = ("is not healthy", "is unhealthy")
 """What it says of the process of a Python model that has died: another is started (python_backend, python_be.cc)."""
 
-MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError, struct.error)
+MALFORMED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError, struct.error)
 """What reading a stranger's answer ends in, in the libraries and here."""
 
 

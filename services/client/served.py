@@ -67,7 +67,7 @@ class ServedModel:
         try:
             batch = min(settings.client_batch, max(1, int(config.get("max_batch_size", 0))))
             card, version = card_of(config, name), version_of(config)
-        except (OverflowError, *MALFORMED) as error:
+        except MALFORMED as error:
             raise ContractError(f"the configuration of {name} is not one of Triton's: {error}", hint=_HINT) from None
         return cls(transport, name, card, batch, settings.request_timeout_seconds, takes_files, version)
 
