@@ -72,6 +72,9 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
     # A socket's error has no name in it; a disk's may lack one.
     if isinstance(error, OSError) and (error.filename is not None or error.errno in (errno.EIO, errno.EROFS, errno.ESTALE)):
         return 7, str(error), f"see that uid {os.getuid()} may read and write there, or name another; --debug shows where it is used"
+    if isinstance(error, UnicodeDecodeError):  # its bytes are not shown: they may be a key
+        found = f"a file holds bytes that are no {error.encoding} text, expected text ({error.reason} at {error.start})"
+        return 4, found, "run the stage that writes it again; --debug shows where it is read"
     return DEFECT, f"{type(error).__name__}: {error} (a defect of this stack)", "run it again with --debug and report what it prints"
 
 

@@ -84,6 +84,13 @@ def test_a_file_that_the_system_refuses_is_no_defect(ended, body):
     assert "may read and write there" in result.stderr
 
 
+def test_bytes_that_are_no_text_are_no_defect_and_are_not_shown(ended):
+    result = ended("b'secret\\xff'.decode()")
+    assert result.returncode == errors.ContractError.exit_code
+    assert "no utf-8 text" in result.stderr
+    assert "secret" not in result.stderr
+
+
 def test_too_little_memory_is_no_defect(ended):
     result = ended("bytearray(1 << 60)")
     assert result.returncode == errors.ServerError.exit_code
