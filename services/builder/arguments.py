@@ -1,5 +1,6 @@
 """The builder's command line as one typed value."""
 
+import re
 from dataclasses import dataclass
 
 from services.core import stage
@@ -54,7 +55,7 @@ class Arguments:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
         found = vars(parser.parse_intermixed_args(argv))
         wanted, operand = found["command"], found.pop("operand")
-        if wanted == "rollback" and operand and not operand.isdecimal():
+        if wanted == "rollback" and operand and not re.fullmatch(r"\d{1,9}", operand):
             parser.error(f"rollback takes the number of a version, found {operand!r}; {command('builder', 'list')} shows the versions")
         if operand and wanted not in ("rollback", "retire"):
             parser.error(f"{wanted} takes no further words, found {operand!r}")

@@ -13,11 +13,12 @@ from services.builder.repository import ModelFolder, Version
 from services.builder.server import Server
 from services.builder.verify import compare, demand
 from services.core import hints
-from services.core.errors import RepositoryError
+from services.core.errors import RepositoryError, SettingsError
+from services.core.log import printable
 from services.core.published import GOLDEN
 from services.core.settings import BuilderSettings
 from services.numerics.agreement import Limits
-from services.numerics.golden import load_golden
+from services.numerics.golden import golden_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "*" if value else ""
-    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else printable(str(value))
 
 
 def _row(published: Version) -> dict[str, Any]:
@@ -102,8 +103,13 @@ def _verify(folder: ModelFolder, settings: BuilderSettings, server: Server | Non
     if server is not None:
         agreement = served_agreement(folder, live, server)
     else:
-        version, record = folder.path / str(live), folder.record(live)
-        golden = load_golden(version / GOLDEN)
+        version, record = folder.path / str(live), folder.proven(live)
+        if record.compiler.name != settings.accelerator:
+            raise SettingsError(
+                f"ACCELERATOR={settings.accelerator}: version {live} of {settings.name} was built with {record.compiler.name}",
+                hint=f"set ACCELERATOR={record.compiler.name}, or start the server, which is asked then",
+            )
+        golden = golden_of(version / GOLDEN, folder.card(live), record.HINT)
         found = compiler_for(settings).run(published_engine(version, record), golden.inputs)
         agreement = compare(found, golden.scores, Limits.of(record.accuracy.model_dump()))
     log.info("version %d %s: %s", live, "over gRPC" if server else "(no server answers; run here)", agreement)

@@ -64,7 +64,7 @@ class ImageFolder:
             ContractError: it is damaged.
         """
         try:
-            config = text_format.Parse((self.path / CONFIG).read_text(), pb.ModelConfig())
+            config = text_format.Parse((self.path / CONFIG).read_text(encoding="utf-8", errors="replace"), pb.ModelConfig())
         except FileNotFoundError:
             return ""
         except text_format.ParseError as error:

@@ -15,7 +15,7 @@ from services.core.hints import command
 from services.core.published import ENCODED, GOLDEN
 from services.images.inverse import picture_of
 from services.numerics.agreement import Agreement, Limits
-from services.numerics.golden import load_golden
+from services.numerics.golden import golden_of
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def served_agreement(folder: ModelFolder, number: int, server: Server, *, as_fil
         as_files: ask with pictures as files, and so the model beside it that takes them.
     """
     record, card = folder.record(number), folder.card(number)
-    golden = load_golden(folder.path / str(number) / GOLDEN)
+    golden = golden_of(folder.path / str(number) / GOLDEN, card, record.HINT)
 
     def ask(inputs: Array) -> Array:
         if not as_files:

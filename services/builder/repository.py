@@ -69,7 +69,7 @@ class ModelFolder:
     def live(self) -> int | None:
         """Number of the version that is served, or None where nothing is published."""
         try:
-            return live_version(self._config.read_text())
+            return live_version(self._config.read_text(encoding="utf-8", errors="replace"))
         except FileNotFoundError:
             return None
 
@@ -84,10 +84,25 @@ class ModelFolder:
     def intact(self, number: int) -> BuildRecord | None:
         """The record of a version whose engine is the one that was proven; None where anything is missing or damaged."""
         try:
-            record = self.record(number)
-            return record if sha256_of(self.path / str(number) / record.engine_file) == record.engine_sha256 else None
-        except (ContractError, OSError):
+            return self.proven(number)
+        except ContractError:
             return None
+
+    def proven(self, number: int) -> BuildRecord:
+        """The record of a version whose engine is the one that was proven.
+
+        Raises:
+            ContractError: anything is missing or damaged.
+        """
+        record = self.record(number)
+        engine = self.path / str(number) / record.engine_file
+        try:
+            found = sha256_of(engine)
+        except OSError as error:
+            raise ContractError(f"cannot read {engine}: {error.strerror}", hint=record.HINT) from None
+        if found != record.engine_sha256:
+            raise ContractError(f"{engine} has sha256 {found[:12]}…, {RECORD} says {record.engine_sha256[:12]}…", hint=record.HINT)
+        return record
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first; a damaged one is passed over with a warning."""
@@ -102,7 +117,7 @@ class ModelFolder:
 
     def numbers(self) -> list[int]:
         """Numbers of all versions that are there, whole or not, oldest first."""
-        return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdigit() and path.is_dir())
+        return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
 
     def newest(self) -> int:
         """Number of the version that was built last, 0 where there is none."""

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,8 +41,6 @@ def work(arguments: Arguments) -> int:
     settings = ClientSettings.from_env(os.environ, **arguments.settings)
     logging_setup.set_up("client", settings.name, style=settings.log_format, debug=arguments.debug)
     pictures = (arguments.pictures or samples()) if arguments.command == "classify" else ()
-    # Output for people may hold labels that the terminal has no letters for; that must not end the run.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     # Whoever waits on purpose may have started the server a moment ago.
     on_purpose = arguments.command == "wait" or "wait_seconds" in arguments.settings
     name = wait_until_ready(settings, settings.wait_seconds if on_purpose else ABSENT_SECONDS)

@@ -52,6 +52,7 @@ class Address:
         )
         try:
             parts = urlsplit(text if "://" in text else f"{service.plain}://{text}")
+            (parts.hostname or "").encode("idna")  # a part of a name may be empty, or too long
             usable = parts.scheme in (service.plain, service.secure) and parts.hostname and parts.port
         except ValueError:
             raise wrong from None

@@ -13,6 +13,7 @@ from services.client.inputs import STANDARD_INPUT, expand, picture
 from services.client.progress import Progress
 from services.client.report import Result, json_line, table
 from services.core.errors import ImageError
+from services.core.log import printable
 from services.core.settings import ClientSettings
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def classify(asking: Asking, settings: ClientSettings, arguments: Iterable[str],
 def _report(result: Result, *, as_json: bool, scores: Literal["probabilities", "logits"]) -> None:
     if result.error:
         called = "standard input" if result.file == STANDARD_INPUT else result.file
-        log.error("%s", f"{called}: {result.error}" if called else result.error)
+        log.error("%s", f"{printable(called)}: {result.error}" if called else result.error)
     if as_json:
         print(json_line(result))  # noqa: T201 - the data
     elif not result.error:

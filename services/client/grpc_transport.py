@@ -15,6 +15,7 @@ from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
 from services.client.protocol import (
     CONNECT_SECONDS,
+    MALFORMED,
     SERVER_LOG_HINT,
     Answer,
     BusyError,
@@ -78,6 +79,8 @@ class GrpcTransport:
         except InferenceServerException as error:
             status = (error.status() or "").removeprefix("StatusCode.")
             raise self._refusal(error.message() or "", status) from None
+        except MALFORMED:
+            raise not_triton(self._address, "it does not speak Triton's gRPC protocol") from None
 
     def _refusal(self, message: str, status: str) -> ServerError:
         if _NOT_HTTP2 in message:

@@ -16,6 +16,7 @@ from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
 from services.client.protocol import (
     CONNECT_SECONDS,
+    MALFORMED,
     SERVER_LOG_HINT,
     Answer,
     BusyError,
@@ -62,7 +63,7 @@ class HttpTransport:
         """See ``protocol.Transport``."""
         with self._errors():
             self._demand_triton()
-            return sorted({model["name"] for model in self._client.get_inference_statistics()["model_stats"]})
+            return sorted({str(model["name"]) for model in self._client.get_inference_statistics()["model_stats"]})
 
     def is_ready(self, model: str) -> bool:
         """See ``protocol.Transport``."""
@@ -92,14 +93,14 @@ class HttpTransport:
         try:
             yield
         except InferenceServerException as error:
-            raise self._refusal(error.message(), error.status() or "") from None
+            raise self._refusal(str(error.message()), error.status() or "") from None
         except TimeoutError:
             raise unreachable(self._address, f"no answer within {self._timeout:g} s") from None
         except HTTPConnectionClosed:
             raise unreachable(self._address, "it closed the connection") from None
         except ssl.SSLCertVerificationError:  # a ValueError and an OSError, too
             raise untrusted(self._address) from None
-        except (HTTPException, ValueError, KeyError, TypeError):  # what parsing a stranger's answer ends in
+        except (HTTPException, *MALFORMED):
             raise not_triton(self._address, "it does not speak Triton's HTTP protocol") from None
         except OSError as error:
             raise unreachable(self._address, error.strerror or str(error)) from None

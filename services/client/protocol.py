@@ -1,5 +1,6 @@
 """What the client asks of a server, whichever protocol carries it."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +15,9 @@ _BUSY = ("exceeds maximum queue size", "timeout expired")
 """What Triton's dynamic batcher says when it refuses a request because of load (core, scheduler_utils.cc)."""
 _ENDED = ("is not healthy", "is unhealthy")
 """What it says of the process of a Python model that has died: another is started (python_backend, python_be.cc)."""
+
+MALFORMED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError, struct.error)
+"""What reading a stranger's answer ends in, in the libraries and here."""
 
 
 class UnreachableError(ServerError):

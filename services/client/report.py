@@ -68,7 +68,7 @@ def verify_text(model: str, version: int, found: Agreement, *, as_json: bool) ->
     verdict = "DISAGREES" if found.problems else "agrees"
     return "\n".join(
         (
-            f"{model} version {version}, {found.samples} golden inputs: {verdict} with the original model",
+            f"{printable(model)} version {version}, {found.samples} golden inputs: {verdict} with the original model",
             f"  same top-1     {found.top1_agreement:10.1%}   at least {found.min_top1_agreement:.1%}",
             f"  largest error  {found.max_error:10.3g}   at most {found.max_error_tolerance:.3g}",
             f"  mean error     {found.mean_error:10.3g}   at most {found.mean_error_tolerance:.3g}",

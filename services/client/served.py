@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from services.client.protocol import Answer, Question, RefusedError, Transport
+from services.client.protocol import MALFORMED, Answer, Question, RefusedError, Transport
 from services.client.wait import patiently
 from services.core.card import ModelCard
 from services.core.errors import ContractError, ServerError
@@ -58,14 +58,17 @@ class ServedModel:
             ServerError: the server does not give it, or does not take files where the settings demand that they are sent.
         """
         config = transport.config(name)
-        batch = min(settings.client_batch, max(1, int(config.get("max_batch_size", 0))))
         takes_files = settings.send != "pixels" and transport.is_ready(image_name(name))
         if settings.send == "file" and not takes_files:
             raise ServerError(
                 f"{transport.where} does not serve {image_name(name)}, which takes files (SEND=file)",
                 hint="run the builder again, which publishes it beside the model; or let the client decode, with SEND=auto",
             )
-        card, version = card_of(config, name), version_of(config)
+        try:
+            batch = min(settings.client_batch, max(1, int(config.get("max_batch_size", 0))))
+            card, version = card_of(config, name), version_of(config)
+        except MALFORMED as error:
+            raise ContractError(f"the configuration of {name} is not one of Triton's: {error}", hint=_HINT) from None
         return cls(transport, name, card, batch, settings.request_timeout_seconds, takes_files, version)
 
     def over(self, transport: Transport) -> Self:
@@ -112,7 +115,7 @@ class ServedModel:
 
     def _ask(self, question: Question) -> Answer:
         answer = patiently(lambda: self.transport.infer(question), self.patience)
-        if answer.output is None or len(answer.output) != len(question.batch):
+        if np.shape(answer.output)[:1] != (len(question.batch),):
             raise ServerError(f"{self.name} did not answer with one {self.card.output.name} per picture", hint=_HINT)
         return answer
 

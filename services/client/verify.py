@@ -8,15 +8,14 @@ import numpy.typing as npt
 
 from services.client.report import verify_text
 from services.client.served import ServedModel
-from services.core.card import ModelCard
-from services.core.errors import AccuracyError, ContractError, ServerError
+from services.core.errors import AccuracyError, ServerError
 from services.core.hints import command
 from services.core.published import GOLDEN, RECORD
 from services.core.record import BuildRecord
 from services.core.settings import ClientSettings
 from services.numerics.agreement import Limits, measure
 from services.numerics.dtypes import NUMPY
-from services.numerics.golden import Golden, load_golden
+from services.numerics.golden import Golden, golden_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def verify(model: ServedModel, settings: ClientSettings, golden_file: Path | Non
     version = _live_version(model)
     published = settings.model_repository_dir / model.name / str(version)
     file = golden_file or published / GOLDEN
-    golden = golden_of(file, model.card)
+    golden = golden_of(file, model.card, _HINT)
     beside = file.with_name(RECORD)
     record = BuildRecord.load(beside if beside.is_file() else published / RECORD)
     log.info("sending %d golden inputs of %s to version %d at %s", len(golden.inputs), file, version, model.transport.where)
@@ -51,21 +50,6 @@ def verify(model: ServedModel, settings: ClientSettings, golden_file: Path | Non
             f"version {version} of {model.name} disagrees with the original model: {'; '.join(found.problems)}",
             hint=f"serve an older version again: {command('builder', 'rollback')}",
         )
-
-
-def golden_of(file: Path, card: ModelCard) -> Golden:
-    """Read a golden set and hold it against the card.
-
-    Raises:
-        ContractError: it is missing, damaged, or belongs to another model.
-    """
-    golden = load_golden(file, _HINT)
-    expected = (card.input.shape[1:], card.output.shape[1:], NUMPY[card.input.dtype])
-    if (golden.inputs.shape[1:], golden.scores.shape[1:], golden.inputs.dtype) != expected:
-        sizes = f"inputs {golden.inputs.dtype} {golden.inputs.shape}, scores {golden.scores.shape}"
-        wanted = f"inputs {card.input.dtype} {card.input.shape}, scores {card.output.shape}"
-        raise ContractError(f"{file} holds {sizes}; the served model's card says {wanted}", hint=_HINT)
-    return golden
 
 
 def _live_version(model: ServedModel) -> int:

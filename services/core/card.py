@@ -12,6 +12,8 @@ from services.core.documents import Document, Part
 from services.core.hints import command
 
 BATCH = -1
+LONGEST_SIDE = 16_384
+"""Of a resized picture, in pixels."""
 Interpolation = Literal["bilinear", "bicubic"]
 
 
@@ -32,8 +34,8 @@ class Tensor(Part):
 class Preprocessing(Part):
     """From an image file to the input tensor: decode, turn upright, RGB, resize, centre crop, normalise."""
 
-    resize: int = Field(ge=1, description="length of the short side after the resize, in pixels")
-    crop: int = Field(ge=1, description="side of the centre crop, in pixels")
+    resize: int = Field(ge=1, le=LONGEST_SIDE, description="length of the short side after the resize, in pixels")
+    crop: int = Field(ge=1, le=LONGEST_SIDE, description="side of the centre crop, in pixels")
     interpolation: Interpolation
     layout: Literal["NHWC", "NCHW"]
     mean: tuple[float, float, float] = Field(description="per channel, of pixels in 0..1")
@@ -79,11 +81,22 @@ class ModelCard(Document):
     outputs: tuple[Tensor, ...] = Field(min_length=1, max_length=1)
     preprocessing: Preprocessing
     scores: Literal["probabilities", "logits"]
-    labels: int = Field(description="number of classes")
+    labels: int = Field(ge=1, description="number of classes")
     labels_sha256: str
     golden: Golden
     fingerprint: str = Field(description="of everything the export depends on")
     created_by: dict[str, str] = Field(description="tool versions")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        size = self.preprocessing.crop
+        taken = (BATCH, size, size, 3) if self.preprocessing.layout == "NHWC" else (BATCH, 3, size, size)
+        pixels = "UINT8" if self.preprocessing.normalised_in_graph else "FP32"
+        for tensor, dtype, shape in ((self.input, pixels, taken), (self.output, "FP32", (BATCH, self.labels))):
+            if (tensor.dtype, tensor.shape) != (dtype, shape):
+                found, expected = f"{tensor.dtype} {list(tensor.shape)}", f"{dtype} {list(shape)}"
+                raise ValueError(f"{tensor.name}: found {found}, expected {expected} by preprocessing and labels")
+        return self
 
     @property
     def input(self) -> Tensor:

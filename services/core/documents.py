@@ -13,7 +13,7 @@ from services.core.files import write_atomically
 class Part(BaseModel):
     """A part of a document: immutable, and without unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Document(Part):
@@ -59,7 +59,7 @@ class Document(Part):
             newer = "it was written by another release of this stack"
             raise ContractError(f"{origin} has format_version {found!r}, expected {cls.FORMAT}; {newer}", hint=cls.HINT)
         try:
-            return cls.model_validate(raw)
+            return cls.model_validate_json(text)  # and not what Python's reader takes beyond JSON: NaN, and lone surrogates
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'document'}: {p['msg']}" for p in error.errors())
             raise ContractError(f"{origin} is damaged: {problems}", hint=cls.HINT) from None

@@ -62,9 +62,12 @@ def sha256_of(*paths: Path) -> str:
     for path in paths:
         with open_regular(path) as file:
             left = os.fstat(file.fileno()).st_size
-            while chunk := file.read(min(left, 1 << 20)):
-                digest.update(chunk)
-                left -= len(chunk)
+            try:
+                while chunk := file.read(min(left, 1 << 20)):
+                    digest.update(chunk)
+                    left -= len(chunk)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None  # of itself it names no file
     return digest.hexdigest()
 
 
@@ -78,7 +81,7 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn the errors of a write below ``folder`` into one that says what to do.
 
     Raises:
-        RepositoryError: the disk is full, the file system is read-only, access is denied, or the folder is a file.
+        RepositoryError: they are told by it: a full disk, a read-only file system, denied access, a file in the place of a folder.
     """
     try:
         yield
@@ -92,9 +95,8 @@ def writing(folder: Path) -> Iterator[None]:
             errno.EEXIST: "a file is where a folder should be: remove it, or name another folder",
             errno.ENOTDIR: "a file is where a folder should be: remove it, or name another folder",
         }
-        if error.errno not in hints:
-            raise
-        raise RepositoryError(f"cannot write in {folder}: {error.strerror}", hint=hints[error.errno]) from error
+        hint = hints.get(error.errno or 0, "see the reason, or name another folder")
+        raise RepositoryError(f"cannot write in {folder}: {error.strerror or error}", hint=hint) from error
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def live_version(config: str) -> int:
     Raises:
         ContractError: it names none.
     """
-    found = re.search(r"\bversions\s*:\s*\[?\s*(\d+)", config)
+    found = re.search(r"\bversions\s*:\s*\[?\s*(\d{1,9})\b", config)
     if not found:
         raise ContractError(f"{CONFIG} names no version", hint=f"serve a good version again: {command('builder', 'rollback')}")
     return int(found[1])

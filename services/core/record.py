@@ -8,6 +8,8 @@ from services.core.card import Source
 from services.core.documents import Document, Part
 from services.core.hints import command
 
+LARGEST_BATCH = 65_536
+
 
 class Accuracy(Part):
     """Agreement of the engine with the original FP32 model on the golden set; errors are of the scores."""
@@ -75,10 +77,10 @@ class BuildRecord(Document):
     precision: str
     compiler: Compiler
     hardware: Hardware
-    max_batch: int
-    engine_file: str
+    max_batch: int = Field(ge=1, le=LARGEST_BATCH)
+    engine_file: str = Field(pattern=r"^\w[\w.-]*$", description="its name in the version's folder")
     engine_sha256: str
-    engine_bytes: int
+    engine_bytes: int = Field(ge=0, le=2**63)
     accuracy: Accuracy
     evaluation: Evaluation | None = None
     speed: Speed | None = None

@@ -1,11 +1,13 @@
 """``python -m services.exporter``: a PyTorch or ONNX classifier becomes a checked FP32 graph and a model card."""
 
+import json
 import logging
 import os
 import sys
 
 from services.core import log as logging_setup
 from services.core import stage
+from services.core.card import ModelCard
 from services.core.settings import ExporterSettings
 from services.exporter.fingerprint import export_fingerprint, up_to_date
 from services.exporter.sources import parse_source
@@ -50,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
                 "exported %s: %s %s -> %s %s", card.name, card.input.name, list(card.input.shape), card.output.name, list(card.output.shape)
             )
         if arguments.json:
-            sys.stdout.write((settings.artifacts / "card.json").read_text())
+            card = ModelCard.load(settings.artifacts / "card.json")
+            sys.stdout.write(json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
         return 0
 
     stage.run(work, debug=arguments.debug)

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from services.core.card import Preprocessing
-from services.core.errors import SourceError
+from services.core.errors import ImageError, SourceError
 from services.exporter.loaded import Array
+from services.exporter.sources import unreadable
 from services.images.decode import decode
 from services.images.find import images_in
 from services.images.preprocess import input_from_image
@@ -28,12 +29,19 @@ def golden_views(folder: Path, count: int, max_pixels: int) -> tuple[list[Image.
         The pictures, and in words what they were made from. Without a photograph they are seeded noise.
 
     Raises:
-        SourceError: there is no such folder.
+        SourceError: there is no such folder, or it cannot be read.
         ImageError: a photograph cannot be read, or is larger.
     """
     if not folder.is_dir():
         raise SourceError(f"GOLDEN_DIR={folder}: there is no such folder", hint="name a folder of photographs, or an empty one for noise")
-    photographs = [decode(path, max_pixels=max_pixels) for path in images_in(folder)[:count]]
+    try:
+        next(folder.iterdir(), None)  # what looks for pictures passes over a folder that it cannot read
+    except OSError as error:
+        raise unreadable(error) from None
+    try:
+        photographs = [decode(path, max_pixels=max_pixels) for path in images_in(folder)[:count]]
+    except ImageError as error:
+        raise ImageError(f"GOLDEN_DIR={folder}: {error}", hint="take that picture out of the folder, or replace it") from None
     if not photographs:
         log.warning("%s holds no photograph: the golden set is noise, which tells less of a real model", folder)
         noise = np.random.default_rng(0).integers(0, 256, (count, 256, 256, 3), dtype=np.uint8)

@@ -45,16 +45,26 @@ class FactorySource:
         """The source file of the module.
 
         Raises:
-            SourceError: there is no such module.
+            SourceError: there is no such module, or it is part of Python itself.
         """
         try:
             spec = importlib.util.find_spec(self.module)
         except (ImportError, ValueError):
             spec = None
+        except Exception as error:  # the packages above it are imported, and may raise whatever they like
+            raise SourceError(
+                f"MODEL=py:{self.module}:{self.function}: importing what {self.module} is in fails: {type(error).__name__}: {error}",
+                hint="run it in Python by itself; --debug shows where",
+            ) from error
         if spec is None or spec.origin is None:
             raise SourceError(
                 f"MODEL=py:{self.module}:{self.function}: there is no Python module {self.module}",
                 hint=f"put it in the folder models/ (it is on the Python path); for a package of PyPI set {packages_setting(self.module)}",
+            )
+        if not spec.has_location:
+            raise SourceError(
+                f"MODEL=py:{self.module}:{self.function}: {self.module} is part of Python itself, expected a module with a model in it",
+                hint="name a function without arguments that returns a torch.nn.Module, for example py:shop.models:tiny_net",
             )
         return Path(spec.origin)
 
@@ -115,7 +125,10 @@ def _demand_file(path: Path, setting: str, hint: str) -> None:
 
 def unreadable(error: OSError) -> SourceError:
     """The error for a file that is there and cannot be read."""
-    return SourceError(f"cannot read {error.filename}: {error.strerror}", hint=f"make it readable for uid {os.getuid()}: chmod a+r")
+    hint = (
+        f"make it readable for uid {os.getuid()}: chmod a+r" if isinstance(error, PermissionError) else "correct the setting that names it"
+    )
+    return SourceError(f"cannot read {error.filename}: {error.strerror}", hint=hint)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

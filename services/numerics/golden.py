@@ -3,13 +3,17 @@
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from services.core.errors import ContractError
 from services.core.files import open_regular
+from services.numerics.dtypes import NUMPY
+
+if TYPE_CHECKING:  # the card needs pydantic, and not every image of this room has it
+    from services.core.card import ModelCard
 
 
 class Golden(NamedTuple):
@@ -37,7 +41,23 @@ def load_golden(path: Path, hint: str = "run the exporter and the builder again 
         raise ContractError(f"cannot read {path}: {error.strerror or error}", hint=hint) from None
     except (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise ContractError(f"{path} is not a golden set: {error}", hint=hint) from None
-    if not 0 < len(golden.inputs) == len(golden.scores) or golden.scores.ndim != 2:
-        found = f"inputs {list(golden.inputs.shape)}, scores {list(golden.scores.shape)}"
-        raise ContractError(f"{path} is not a golden set: {found}, expected one row of scores per input", hint=hint)
+    rows = golden.inputs.shape[:1]
+    if rows in ((), (0,)) or golden.scores.ndim != 2 or golden.scores.shape[:1] != rows or golden.scores.dtype != np.float32:
+        found = f"inputs {list(golden.inputs.shape)}, scores {golden.scores.dtype} {list(golden.scores.shape)}"
+        raise ContractError(f"{path} is not a golden set: {found}, expected one row of scores per input, float32", hint=hint)
+    return golden
+
+
+def golden_of(path: Path, card: "ModelCard", hint: str) -> Golden:
+    """Read the golden set of a model, and hold it against the card.
+
+    Raises:
+        ContractError: it is missing, damaged, or belongs to another model.
+    """
+    golden = load_golden(path, hint)
+    expected = (card.input.shape[1:], card.output.shape[1:], NUMPY[card.input.dtype])
+    if (golden.inputs.shape[1:], golden.scores.shape[1:], golden.inputs.dtype) != expected:
+        sizes = f"inputs {golden.inputs.dtype} {golden.inputs.shape}, scores {golden.scores.shape}"
+        wanted = f"inputs {card.input.dtype} {card.input.shape}, scores {card.output.shape}"
+        raise ContractError(f"{path} holds {sizes}; the model's card says {wanted}", hint=hint)
     return golden

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.core.log import printable
+
 QUESTION_SECONDS = 25.0
 """How long the server may take for one question: a busy server is not a sick one."""
 _STALE_SECONDS = 2 * QUESTION_SECONDS + 15.0
@@ -37,7 +39,7 @@ def verdict(file: Path) -> tuple[bool, str]:
 def main() -> int:
     """Print the verdict."""
     healthy, message = verdict(verdict_file(os.environ))
-    sys.stdout.write(f"{'healthy' if healthy else 'unhealthy'}: {message}\n")
+    sys.stdout.write(f"{'healthy' if healthy else 'unhealthy'}: {printable(message)}\n")
     return 0 if healthy else 1
 
 

@@ -26,7 +26,7 @@ class Published:
             ContractError: something is missing or damaged.
             OSError: the folder cannot be read.
         """
-        return cls.read(folder, live_version((folder / CONFIG).read_text()))
+        return cls.read(folder, live_version((folder / CONFIG).read_text(encoding="utf-8", errors="replace")))
 
     @classmethod
     def read(cls, folder: Path, number: int) -> Self:
@@ -43,7 +43,7 @@ class Published:
 
     def is_live(self, folder: Path) -> bool:
         """Whether the folder still serves it."""
-        return live_version((folder / CONFIG).read_text()) == self.number and self.is_as_read(folder)
+        return live_version((folder / CONFIG).read_text(encoding="utf-8", errors="replace")) == self.number and self.is_as_read(folder)
 
 
 def _modified(folder: Path, number: int) -> int:

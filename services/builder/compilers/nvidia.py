@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -58,9 +59,11 @@ def tensorrt_version() -> str:
     """The four-part version, such as 11.2.1.2: from the variable that NVIDIA's images set, or from the Python bindings.
 
     Raises:
-        ToolError: neither is there.
+        ToolError: neither is there, or the variable holds something else.
     """
     if version := os.environ.get("TRT_VERSION", ""):
+        if not re.match(r"\d+\.", version):
+            raise ToolError(f"TRT_VERSION={version}: expected a version such as 11.2.1.2", hint="leave it as NVIDIA's image sets it")
         return version.partition("+")[0].partition("-")[0]
     try:
         return str(importlib.import_module("tensorrt").__version__)
@@ -82,11 +85,11 @@ def gpus() -> tuple[Hardware, ...]:
     hint = "give the container a GPU (NVIDIA Container Toolkit, compose.yaml), or take compose.cpu.yaml; scripts/doctor checks the host"
     argv = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
     try:
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True)
+        result = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=_QUERY_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolError(f"no GPU is visible: nvidia-smi failed ({error})", hint=hint) from None
     rows = [[field.strip() for field in line.split(",")] for line in result.stdout.splitlines() if line.strip()]
-    if not rows or any(len(row) != 3 for row in rows):
+    if not rows or any(len(row) != 3 or not re.fullmatch(r"\d+\.\d+", row[1]) for row in rows):
         raise ToolError(f"no GPU is visible: nvidia-smi printed {result.stdout.strip()!r}", hint=hint)
     return tuple(Hardware(device=name, compute_capability=capability, driver=driver) for name, capability, driver in rows)
 

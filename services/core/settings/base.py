@@ -50,10 +50,25 @@ COMMAS = BeforeValidator(_split)
 """Lets a tuple be written as ``1,2,3``."""
 
 
+LONGEST_NAME = 100
+"""Characters of a served name: folders and files are called after it, with a few more."""
+
+
+LARGEST = 2**31 - 1
+"""Largest number that a setting may be: what Triton's configuration, and the clocks of the system, can hold."""
+
+
 class Settings(BaseModel):
     """Base of all settings."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        for name, value in self:
+            if isinstance(value, int | float) and value > LARGEST:
+                raise ValueError(f"{name.upper()}={value:.15g}: expected at most {LARGEST}")
+        return self
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: object) -> Self:
@@ -64,6 +79,11 @@ class Settings(BaseModel):
         """
         values: dict[str, object] = {name: value for name in cls.model_fields if (value := environ.get(name.upper(), "").strip())}
         values |= {name: value for name, value in overrides.items() if value is not None}
+        # They are written into documents, which are UTF-8.
+        broken = [name for name, value in values.items() if any("\ud800" <= letter <= "\udfff" for letter in str(value))]
+        if broken:
+            found = "\n".join(f"{name.upper()}={values[name]}: found bytes that are no UTF-8, expected text" for name in broken)
+            raise SettingsError(found, hint="rename the file or folder it names, or correct the setting")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -104,8 +124,8 @@ class ModelSettings(Settings):
         affects="export",
         values="text",
         empty="made from MODEL",
-        advice="Set it to serve two variants of one model. Letters, digits and `_.-` stay, anything else becomes `_`",
-        max_length=100,
+        advice="Set it to serve two variants of one model. Letters, digits and `_.-` stay, anything else becomes `_`; "
+        "100 characters at most",
     )
 
     @model_validator(mode="after")
@@ -113,11 +133,12 @@ class ModelSettings(Settings):
         # An empty name would make the folder of all models the model's own.
         if self.model and not self.name:
             raise ValueError(f"MODEL={self.model}, MODEL_NAME={self.model_name}: no name is left to serve the model under; set MODEL_NAME")
+        found = f"MODEL={self.model}, MODEL_NAME={self.model_name}: the model would be called {self.name}"
+        if len(self.name) > LONGEST_NAME:
+            raise ValueError(f"{found}, {len(self.name)} characters, expected at most {LONGEST_NAME}; set a shorter MODEL_NAME")
         if self.name.startswith("_"):
-            found = f"MODEL={self.model}, MODEL_NAME={self.model_name}: the model would be called {self.name}"
             raise ValueError(f"{found}; names that begin with an underscore are the server's own; set another MODEL_NAME")
         if is_image_name(self.name):
-            found = f"MODEL={self.model}, MODEL_NAME={self.model_name}: the model would be called {self.name}"
             raise ValueError(f"{found}, which is kept for the one that takes pictures as files beside a model; set another MODEL_NAME")
         return self
 

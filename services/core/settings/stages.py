@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
+from services.core.card import LONGEST_SIDE
+from services.core.record import LARGEST_BATCH
 from services.core.settings.base import COMMAS, FolderSettings, Settings, setting, shown
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "auto"]
@@ -69,7 +71,7 @@ class ExporterSettings(FolderSettings, PictureSettings):
         "short side to resize to, in pixels",
         affects="export",
         ge=1,
-        le=16_384,
+        le=LONGEST_SIDE,
         empty="the model's own; 256 for `onnx:` and `py:`, in proportion where only CROP is set",
     )
     crop: int | None = setting(
@@ -77,7 +79,7 @@ class ExporterSettings(FolderSettings, PictureSettings):
         "side of the centre crop, in pixels",
         affects="export",
         ge=1,
-        le=16_384,
+        le=LONGEST_SIDE,
         empty="the model's own; 224 for `py:`, the side of the input for `onnx:`",
         advice="It is the height and width of the input",
     )
@@ -218,8 +220,10 @@ class BuilderSettings(FolderSettings, PictureSettings, ServingSettings, GrpcSett
         advice="Without a GPU: `fp32`, `int8` and `auto`; on a GPU without Docker: `fp32`, `fp16` and `auto`. "
         "See [precisions.md](precisions.md)",
     )
-    opt_batch: int = setting(8, "batch the engine is tuned for", affects="engine", ge=1, advice="Set it to the batch you expect under load")
-    max_batch: int = setting(32, "largest batch the engine and the server take", affects="engine", ge=1)
+    opt_batch: int = setting(
+        8, "batch the engine is tuned for", affects="engine", ge=1, le=LARGEST_BATCH, advice="Set it to the batch you expect under load"
+    )
+    max_batch: int = setting(32, "largest batch the engine and the server take", affects="engine", ge=1, le=LARGEST_BATCH)
     workspace_mib: int = setting(
         4096, "memory TensorRT may use while it builds, in MiB", affects="engine", ge=1, advice="Lower it on a small GPU"
     )

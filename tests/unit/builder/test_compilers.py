@@ -150,11 +150,17 @@ def test_the_first_gpu_on_the_bus_is_built_for_and_those_like_it_are_named(nvidi
     assert compiler.like_devices() == alike
 
 
-@pytest.mark.parametrize("rows", [(), ("No devices were found",), (L4, "[Unknown Error]")])
+@pytest.mark.parametrize("rows", [(), ("No devices were found",), (L4, "[Unknown Error]"), ("NVIDIA L4, [N/A], 580.95.05",)])
 def test_a_machine_without_a_gpu_is_said_as_such(nvidia_smi, rows):
     nvidia_smi(*rows)
     with pytest.raises(ToolError, match="no GPU is visible"):
         nvidia.gpus()
+
+
+def test_a_version_of_tensorrt_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("TRT_VERSION", "latest")
+    with pytest.raises(ToolError, match="TRT_VERSION=latest: expected a version"):
+        nvidia.tensorrt_version()
 
 
 @pytest.mark.parametrize(

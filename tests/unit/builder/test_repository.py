@@ -140,7 +140,7 @@ def test_a_publish_that_fails_half_way_leaves_the_old_version_live_and_no_other(
     publish_one("one")
     (folder.path / "card.json").unlink()
     (folder.path / "card.json").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(RepositoryError, match="Is a directory"):
         publish_one("two")
     assert [(version.number, version.live) for version in folder.versions()] == [(1, True)]
 

@@ -30,7 +30,9 @@ def test_parts():
     assert (str(address), address.host, address.port) == ("https://[::1]:443/triton", "::1", 443)
 
 
-@pytest.mark.parametrize("text", ["triton", "triton:", ":8000", "triton:http", "triton:99999", "ftp://triton:1", "/", ""])
+@pytest.mark.parametrize(
+    "text", ["triton", "triton:", ":8000", "triton:http", "triton:99999", "ftp://triton:1", "/", "", "a..b:1", f"{'x' * 64}:1"]
+)
 def test_what_is_not_an_address_is_named(text):
     with pytest.raises(SettingsError, match="TRITON_URL") as caught:
         Address.parse(text, HTTP)

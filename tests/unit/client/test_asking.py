@@ -70,8 +70,11 @@ def test_so_does_another_shape_which_the_server_refuses(card):
 
 
 def test_a_refusal_that_has_another_reason_stays_one(card):
-    wrong = card.model_copy(update={"inputs": (card.input.model_copy(update={"shape": (-1, 1, 1, 3)}),)})
-    transport = Republished(wrong, replace_after=9)
+    def refuse(_question: Question) -> None:
+        raise RefusedError("no", "unexpected shape")
+
+    transport = Republished(card, replace_after=9)
+    transport.before = refuse
     with pytest.raises(RefusedError):
         classified(transport, 1)
     assert len(transport.questions) == 1

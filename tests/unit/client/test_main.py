@@ -1,10 +1,13 @@
 """What the command does around its work; what it does with a model is for tests/local."""
 
+import json
+
 import pytest
 
-from services.client.__main__ import samples, work
+from services.client.__main__ import main, samples, work
 from services.client.arguments import Arguments
 from services.core.errors import ServerError, SettingsError
+from tests.unit.client.servers import web_server
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,41 @@ def test_samples_are_the_default_pictures(tmp_path, monkeypatch):
         samples()
     (tmp_path / "samples").mkdir()
     assert samples() == (str(tmp_path / "samples"),)
+
+
+CONFIG = {"max_batch_size": 4, "version_policy": {"specific": {"versions": [1]}}}
+
+
+def models(name: object) -> bytes:
+    return json.dumps({"model_stats": [{"name": name}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "code", "found"),
+    [
+        ("/v2", b"[" * 100_000, 8, "is not a Triton server"),
+        ("/v2", b"\xff", 8, "is not a Triton server"),
+        ("/v2/models/stats", b"[" * 100_000, 8, "is not a Triton server"),
+        ("/v2/models/stats", models(["tiny"]), 4, r"the configuration of ['tiny'] has no model card"),
+        ("/v2/models/stats", models("\x1b[31m%(x)s"), 4, r"the configuration of \x1b[31m%(x)s has no model card"),
+        ("/config", json.dumps(CONFIG).encode(), 4, "has no model card"),
+        ("/config", json.dumps(CONFIG | {"max_batch_size": "\x1b"}).encode(), 4, "is not one of Triton's"),
+        ("/config", json.dumps(CONFIG | {"parameters": []}).encode(), 4, "is not one of Triton's"),
+        ("/config", json.dumps(CONFIG | {"parameters": {"card": {"string_value": 3}}}).encode(), 4, "is not one of Triton's"),
+        ("/config", json.dumps(CONFIG | {"parameters": {"card": {"string_value": "\x1b"}}}).encode(), 4, "is not JSON"),
+        ("/config", b"null", 8, "is not a Triton server"),
+    ],
+)
+def test_a_server_that_says_odd_things(monkeypatch, ended, path, answer, code, found):
+    said = {"/v2": b'{"extensions": []}', "/v2/models/stats": models("tiny"), "/config": json.dumps(CONFIG).encode()} | {path: answer}
+    monkeypatch.setenv("MODEL", "")
+
+    def reply(asked: str) -> tuple[int, bytes]:
+        return 200, b"" if asked.endswith("/ready") else said["/config" if asked.endswith("/config") else asked]
+
+    with web_server(reply) as port:
+        ended_with, _, error = ended(main, "--url", f"127.0.0.1:{port}", "--protocol", "http", "--wait", "0", "a.jpg")
+    assert ended_with == code
+    assert found in error
+    assert "   fix: " in error
+    assert "\x1b" not in error

@@ -8,7 +8,7 @@ import pytest
 
 from services.client.protocol import Answer
 from services.client.served import ServedModel
-from services.client.verify import golden_of, verify
+from services.client.verify import verify
 from services.core.errors import AccuracyError, ContractError, ServerError
 from services.core.record import Accuracy, BuildRecord, Compiler, Hardware
 from services.core.settings import ClientSettings
@@ -103,27 +103,8 @@ def test_a_swap_in_between_is_told(published, card):
         check(Answering(SCORES, [3, 3, 4]), card, published)
 
 
-def test_golden_set_is_read(tmp_path, card):
-    np.savez(tmp_path / "golden.npz", **golden())
-    assert golden_of(tmp_path / "golden.npz", card).inputs.shape == (3, 8, 8, 3)
-
-
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        golden(inputs=np.zeros((3, 9, 8, 3), np.uint8)),
-        golden(inputs=np.zeros((3, 8, 8, 3), np.float32)),
-        golden(scores=np.zeros((3, 5), np.float32)),
-    ],
-    ids=["other size", "other type", "other classes"],
-)
-def test_golden_set_of_another_model_is_refused(tmp_path, card, arrays):
-    np.savez(tmp_path / "golden.npz", **arrays)
-    with pytest.raises(ContractError, match="the served model's card says"):
-        golden_of(tmp_path / "golden.npz", card)
-
-
-def test_a_missing_golden_set_names_the_option(tmp_path, card):
+def test_a_missing_golden_set_names_the_option(published, card):
+    (published.model_repository_dir / "tiny" / "3" / "golden.npz").unlink()
     with pytest.raises(ContractError, match="No such file") as caught:
-        golden_of(tmp_path / "golden.npz", card)
+        check(Answering(SCORES), card, published)
     assert "--golden" in caught.value.hint

@@ -70,6 +70,22 @@ def test_only_the_batch_may_vary(shape):
         Tensor(name="x", dtype="FP32", shape=shape)
 
 
+@pytest.mark.parametrize(
+    ("part", "update", "found"),
+    [
+        ("preprocessing", {"crop": 9}, r"images: found UINT8 \[-1, 8, 8, 3\], expected UINT8 \[-1, 9, 9, 3\]"),
+        ("preprocessing", {"layout": "NCHW"}, r"expected UINT8 \[-1, 3, 8, 8\]"),
+        ("preprocessing", {"normalised_in_graph": False}, "images: found UINT8 .*, expected FP32"),
+        ("preprocessing", {"crop": 10**9}, "preprocessing.crop: .*less than or equal to 16384"),
+        ("labels", 5, r"scores: found FP32 \[-1, 4\], expected FP32 \[-1, 5\]"),
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused(changed, make_card, part, update, found):
+    value = update if isinstance(update, int) else make_card().preprocessing.model_dump(mode="json") | update
+    with pytest.raises(ContractError, match=found):
+        ModelCard.loads(changed(**{part: value}), "card.json")
+
+
 def test_two_inputs_are_refused(changed, make_card):
     tensor = make_card().input.model_dump(mode="json")
     with pytest.raises(ContractError, match="inputs: Tuple should have at most 1 item"):

@@ -77,6 +77,51 @@ def test_a_full_disk_is_the_same_exit_code_wherever_it_is_met(ended):
     assert "free some disk space" in result.stderr
 
 
+@pytest.mark.parametrize("body", ["open('/nowhere/at/all')", "open('/etc')", "raise OSError(5, 'Input/output error')", "open('a' * 300)"])
+def test_a_file_that_the_system_refuses_is_no_defect(ended, body):
+    result = ended(body)
+    assert result.returncode == errors.RepositoryError.exit_code
+    assert "may read and write there" in result.stderr
+
+
+def test_bytes_that_are_no_text_are_no_defect_and_are_not_shown(ended):
+    result = ended("b'secret\\xff'.decode()")
+    assert result.returncode == errors.ContractError.exit_code
+    assert "no utf-8 text" in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_too_little_memory_is_no_defect(ended):
+    result = ended("bytearray(1 << 60)")
+    assert result.returncode == errors.ServerError.exit_code
+    assert "error: not enough memory" in result.stderr
+    assert "EXPORTER_MEMORY" in result.stderr
+
+
+@pytest.mark.parametrize("body", ["raise errors.ToolError('a\\x1b[2J\\n    b', hint='c\\x9b')", "raise KeyError('\\x1b[2J')"])
+def test_escape_sequences_in_an_error_do_not_reach_the_terminal(ended, body):
+    result = ended(body)
+    assert not set(result.stderr) & {"\x1b", "\x9b"}
+    assert r"\x1b[2J" in result.stderr
+
+
+def test_escape_sequences_in_an_argument_do_not_reach_the_terminal(run_python):
+    code = "from services.core.stage import argument_parser; argument_parser('builder', '', '').parse_args()"
+    result = run_python(code, "--\x1b[2J")
+    assert result.returncode == 2
+    assert result.stderr.endswith("unrecognized arguments: --\\x1b[2J\n")
+
+
+def test_an_error_before_the_settings_are_read_is_printed_in_the_same_way(run_python):
+    code = "from services.core import errors, stage\ndef main(): raise errors.ToolError('a\\x1b')\nstage.run(main, debug=False)"
+    assert run_python(code).stderr == "error: a\\x1b\n"
+
+
+def test_a_letter_that_the_terminal_lacks_does_not_end_the_run(run_python):
+    result = run_python(RUN.format(body="print('bl\xfce')"), environment={"PYTHONIOENCODING": "ascii"})
+    assert (result.returncode, result.stdout) == (0, "bl\\xfce\n")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_stage_cleans_up_and_says_by_its_code_what_ended_it(start_python, number, code):
     body = "try:\n        print('started', flush=True)\n        time.sleep(60)\n    finally:\n        print('cleaned')"

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from services.core.errors import SourceError
+from services.core.errors import RepositoryError, SourceError
 from services.exporter.export import export
 from services.exporter.fingerprint import REVISION, export_fingerprint, up_to_date
 from services.exporter.sources import parse_source
@@ -99,7 +99,7 @@ def test_an_export_that_ended_half_way_is_not_taken_for_the_one_before(exported,
     made = settings(LABELS=tmp_path / "labels.txt")
     (made.artifacts / "labels.txt").unlink()
     (made.artifacts / "labels.txt").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(RepositoryError, match="Is a directory"):
         export(made, parse_source(made.model), "g")
     (made.artifacts / "labels.txt").rmdir()
     (made.artifacts / "labels.txt").write_text("a\nb\nc\nd\n")

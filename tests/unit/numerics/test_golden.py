@@ -5,7 +5,7 @@ import pytest
 
 from services.core.errors import ContractError
 from services.numerics.dtypes import NUMPY, triton_name
-from services.numerics.golden import load_golden
+from services.numerics.golden import golden_of, load_golden
 
 
 def test_it_comes_back_as_it_was_written_in_batches_too(tmp_path):
@@ -27,6 +27,8 @@ def test_it_comes_back_as_it_was_written_in_batches_too(tmp_path):
         ({"inputs": np.zeros((2, 3))}, "not a golden set"),
         ({"inputs": np.zeros((2, 3)), "scores": np.zeros((1, 3))}, "one row of scores per input"),
         ({"inputs": np.zeros((0, 3)), "scores": np.zeros((0, 3))}, "one row of scores per input"),
+        ({"inputs": np.zeros((2, 3)), "scores": np.zeros((2, 3))}, "scores float64"),
+        ({"inputs": np.array(3), "scores": np.array(4)}, "one row of scores per input"),
         ({"inputs": np.array([{}], object), "scores": np.zeros((1, 3))}, "not a golden set"),
     ],
 )
@@ -40,6 +42,28 @@ def test_a_damaged_one_is_named(tmp_path, content, says):
         load_golden(path)
     assert str(path) in str(caught.value)
     assert caught.value.hint
+
+
+SCORES = np.zeros((3, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "scores"),
+    [
+        (np.zeros((3, 9, 8, 3), np.uint8), SCORES),
+        (np.zeros((3, 8, 8, 3), np.float32), SCORES),
+        (np.zeros((3, 8, 8, 3), np.uint8), SCORES[:, 1:]),
+    ],
+    ids=["other size", "other type", "other classes"],
+)
+def test_one_of_another_model_is_refused(tmp_path, make_card, inputs, scores):
+    path = tmp_path / "golden.npz"
+    np.savez(path, inputs=np.zeros((3, 8, 8, 3), np.uint8), scores=SCORES)
+    assert golden_of(path, make_card(), "mend it").inputs.shape == (3, 8, 8, 3)
+    np.savez(path, inputs=inputs, scores=scores)
+    with pytest.raises(ContractError, match="the model's card says") as caught:
+        golden_of(path, make_card(), "mend it")
+    assert caught.value.hint == "mend it"
 
 
 def test_every_name_of_a_type_is_the_same_type():
