@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
-from services.core.card import Preprocessing
+from services.core.card import LONGEST_SIDE, Preprocessing
 from services.core.settings import ExporterSettings
 
 Array = npt.NDArray[Any]
@@ -50,7 +50,7 @@ def preprocessing_from(settings: ExporterSettings, own: Preprocessing) -> Prepro
     said = {key: getattr(settings, key) for key in ("resize", "crop", "interpolation", "mean", "std")}
     update = {key: value for key, value in said.items() if value is not None}
     if "crop" in update and "resize" not in update:
-        update["resize"] = max(update["crop"], round(own.resize * update["crop"] / own.crop))
+        update["resize"] = min(LONGEST_SIDE, max(update["crop"], round(own.resize * update["crop"] / own.crop)))
     return Preprocessing.model_validate(own.model_dump() | update)
 
 

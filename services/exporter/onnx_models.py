@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from services.core.card import LONGEST_SIDE
 from services.core.errors import SourceError
 from services.core.files import read_regular, sha256_of
 from services.core.settings import ExporterSettings
@@ -94,8 +95,8 @@ def _check_classifier(model: onnx.ModelProto, path: Path) -> int:
     height, width = found[0][2:]
     if not isinstance(height, int) or not isinstance(width, int):
         raise SourceError(f"{path}: the input {found[0]} has no fixed height and width", hint="export it with a fixed picture size")
-    if height != width:
-        raise SourceError(f"{path}: the input is {height}x{width}", hint="expected a square input")
+    if height != width or not 0 < height <= LONGEST_SIDE:
+        raise SourceError(f"{path}: the input is {height}x{width}", hint=f"expected a square input, of {LONGEST_SIDE} pixels at most")
     return height
 
 

@@ -6,7 +6,9 @@ import os
 import onnx
 import pytest
 
+from services.core.card import LONGEST_SIDE
 from services.exporter.__main__ import main
+from services.exporter.loaded import IMAGENET, preprocessing_from
 
 
 @pytest.fixture
@@ -100,3 +102,8 @@ def test_a_tampered_card_is_written_anew(exporter, tmp_path, content):
     code, out, _ = exporter("--json")
     assert code == 0
     assert json.loads(out) == json.loads(card.read_text())
+
+
+def test_the_largest_crop_has_a_resize_that_a_card_takes(settings):
+    found = preprocessing_from(settings(MODEL="resnet50", CROP=LONGEST_SIDE), IMAGENET)
+    assert (found.crop, found.resize) == (LONGEST_SIDE, LONGEST_SIDE)

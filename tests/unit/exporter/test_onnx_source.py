@@ -80,7 +80,11 @@ def test_a_missing_file_says_where_to_put_it(load):
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [({"height": 8, "width": 6}, "the input is 8x6"), ({"channels": 1}, r"input FLOAT \['batch', 1, 8, 8\]")],
+    [
+        ({"height": 8, "width": 6}, "the input is 8x6"),
+        ({"height": 16385, "width": 16385}, "the input is 16385x16385"),
+        ({"channels": 1}, r"input FLOAT \['batch', 1, 8, 8\]"),
+    ],
 )
 def test_an_input_that_is_no_square_rgb_picture_is_refused(load, make_classifier, shape, message):
     with pytest.raises(SourceError, match=message):
