@@ -43,7 +43,7 @@ def exporter(tmp_path, settings, make_classifier, monkeypatch, ended):
         ({"MEAN": "nan,0,0"}, 2, "MEAN=nan"),
         ({"MAX_PIXELS": "99999999999"}, 2, "MAX_PIXELS=99999999999: expected at most 2147483647"),
         ({"WEIGHTS": os.fsdecode(b"\xff.pth")}, 2, r"WEIGHTS=\udcff.pth: found bytes that are no UTF-8"),
-        ({"LABELS": "/"}, 3, "LABELS=/: Is a directory"),
+        ({"LABELS": "/"}, 3, "LABELS=/: is a folder"),
         ({"GOLDEN_DIR": f"/{'a' * 300}"}, 3, "File name too long"),
         ({"ARTIFACTS_DIR": f"/proc/{'a' * 300}"}, 7, "cannot write in"),
         ({"ARTIFACTS_DIR": "/proc/nowhere"}, 7, "cannot write in"),

@@ -60,7 +60,7 @@ def tiers(asked):
 def test_everything_is_checked_run_and_measured_and_what_cannot_run_is_named(run):
     asked, told = run()
     assert asked[0] == "check"
-    assert tiers(asked) == ["tests/unit", "tests/contract", "tests/local"]
+    assert tiers(asked) == ["tests/unit", "tests/contract", "tests/attack", "tests/local"]
     assert all("--cov" in line for line in asked[1:4])
     assert asked[4:] == ["-m coverage report"]
     assert "docker: skipped, no Docker engine answers" in told
@@ -81,7 +81,7 @@ def test_a_file_is_run_by_itself(run):
 def test_the_tiers_after_a_failed_one_are_run_too(run, clone):
     (clone / "code-contract").write_text("1")
     asked, told = run(code=1)
-    assert tiers(asked) == ["tests/unit", "tests/contract", "tests/local"]
+    assert tiers(asked) == ["tests/unit", "tests/contract", "tests/attack", "tests/local"]
     assert "error: failed: contract" in told
 
 
