@@ -61,8 +61,8 @@ def test_everything_is_checked_run_and_measured_and_what_cannot_run_is_named(run
     asked, told = run()
     assert asked[0] == "check"
     assert tiers(asked) == ["tests/unit", "tests/contract", "tests/attack", "tests/local"]
-    assert all("--cov" in line for line in asked[1:4])
-    assert asked[4:] == ["-m coverage report"]
+    assert all("--cov" in line for line in asked[1:5])
+    assert asked[5:] == ["-m coverage report"]
     assert "docker: skipped, no Docker engine answers" in told
     assert "gpu: skipped, no NVIDIA GPU" in told
     assert "unit: 0 s, budget 15 s" in told
