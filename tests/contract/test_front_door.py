@@ -12,7 +12,7 @@ from services.core.settings.reference import keys
 from tests.checkout import copy_checkout, link_environment
 from tests.ports import free_ports
 
-DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "bench", "tune")
+DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "bench", "tune", "keys")
 
 # An engine and a Compose that note what they are asked; `state` holds what they tell.
 DOCKER = """#!/bin/bash
