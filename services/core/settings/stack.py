@@ -87,11 +87,11 @@ class GatewaySettings(Settings):
     key_burst: int = setting(50, "requests that one key may send at once beyond its rate", ge=1)
     key_in_flight: int = setting(8, "requests of one key that may be under way", ge=1, advice="More are answered with 429")
     server_in_flight: int = setting(
-        32,
+        16,
         "requests of all keys that may be under way",
         ge=1,
         advice="More are answered with 503 at once. An accepted request waits for so many others at most: "
-        "lower it for a shorter latency under load, raise it where the GPU is not busy",
+        "without a GPU, two for each processor keep latencies; raise it where the GPU is not busy",
     )
     public_max_bytes: int = setting(
         16 << 20,
