@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.load import Client, Clients, Connect, HttpClient
+from benchmarks.load import TIMEOUT_SECONDS, Client, Clients, Connect, HttpClient
 from benchmarks.published import Published, Question
 from benchmarks.report import Cell, command_line
 from services.core import stage
@@ -72,7 +72,7 @@ def overload(options: argparse.Namespace, what: str, question: Question, through
     print(f"\n| {what}, clients | status | answers | p50 ms | p99 ms |\n|---|---|---|---|---|")  # noqa: T201
     for number in (1, options.overload):
         seen: dict[int, list[float]] = defaultdict(list)
-        ready = threading.Barrier(number)
+        ready = threading.Barrier(number, timeout=TIMEOUT_SECONDS)
 
         def work(seen: dict[int, list[float]] = seen, ready: threading.Barrier = ready) -> None:
             client = through(options.gateway, question)

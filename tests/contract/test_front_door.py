@@ -107,6 +107,21 @@ def test_the_help_of_a_door_names_every_option_of_its_stage(clone, run_python, d
     assert {option for option in options if f"{option} " not in text.replace("]", " ").replace(":", " ")} == set()
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["add"], 2, "expected add NAME, revoke NAME or list"),
+        (["add", "a:b"], 2, "a letter or digit first"),
+        (["list"], 8, "docker compose does not tell the settings"),
+    ],
+)
+def test_keys_says_what_it_cannot_do(clone, words, code, said):
+    done = run(clone, "scripts/keys", *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "fix:" in done.stderr
+
+
 def test_the_help_of_tune_names_every_option(clone, run_python):
     told = run_python("from benchmarks.tune import parse_arguments; parse_arguments(['--help'])").stdout
     options = set(re.findall(r"--[a-z][a-z0-9-]+", told)) - {"--admin-key-file", "--builder"}

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def public(make_stack: MakeStack, tmp_path_factory: pytest.TempPathFactory) -> I
         (folder / name).chmod(0o755)
     # As docs/operations.md says.
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    files = ["-keyout", folder / "tls" / "privkey.pem", "-out", folder / "tls" / "fullchain.pem"]
+    files = ["-keyout", str(folder / "tls" / "privkey.pem"), "-out", str(folder / "tls" / "fullchain.pem")]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
     if os.geteuid() == 0:
         os.chown(folder / "tls" / "privkey.pem", 1000, 1000)
@@ -204,7 +205,7 @@ def test_a_picture_is_classified(public: Public, key: str, path: str) -> None:
 )
 def test_nothing_else_is_there(public: Public, key: str, method: str, path: str) -> None:
     reply = public.ask(method, path, b"{}" if method == "POST" else None, key=key)
-    assert reply.status == 404
+    assert (reply.status, reply.headers["Server"]) == (404, "nginx")  # and no version
     assert "no such path" in reply.error
 
 
@@ -218,7 +219,7 @@ def test_grpc_lets_questions_through_and_nothing_else(public: Public, key: str) 
     for question in (client.is_server_live, client.is_server_ready, client.get_server_metadata):
         assert code_of(question) == "OK"
     for of_model in (client.is_model_ready, client.get_model_metadata, client.get_model_config):
-        assert code_of(lambda of_model=of_model: of_model(NAME)) == "OK"
+        assert code_of(partial(of_model, NAME)) == "OK"
     for closed in (
         client.get_model_repository_index,
         client.get_inference_statistics,
