@@ -20,6 +20,7 @@ from services.client.protocol import (
     SERVER_LOG_HINT,
     Answer,
     BusyError,
+    ClosedError,
     Credentials,
     Question,
     RefusedError,
@@ -102,7 +103,7 @@ class GrpcTransport:
         if status == "UNAUTHENTICATED":
             return ServerError(refused, hint=KEY_HINT)
         if _NO_SUCH_PATH in message:
-            return ServerError(refused, hint="the gateway gives no list of models: name one with --model (MODEL_NAME)")
+            return ClosedError(refused)
         if status == "UNIMPLEMENTED":
             return not_triton(self._address, "it does not know Triton's gRPC service")
         return RefusedError(refused, message) if status == "INVALID_ARGUMENT" else ServerError(refused, hint=SERVER_LOG_HINT)

@@ -21,6 +21,7 @@ from services.client.protocol import (
     SERVER_LOG_HINT,
     Answer,
     BusyError,
+    ClosedError,
     Credentials,
     Question,
     RefusedError,
@@ -31,6 +32,8 @@ from services.client.protocol import (
 from services.core.errors import ServerError
 
 _GATEWAY = ("502", "503", "504")
+_NO_SUCH_PATH = "there is no such path here"
+"""What services/gateway/nginx.conf says."""
 _NOT_JSON = "an exception occurred in the client while decoding the response"
 """How tritonclient begins its message about an error reply that is not Triton's JSON."""
 
@@ -117,6 +120,8 @@ class HttpTransport:
         refused = f"{self.where} refuses (HTTP {status}): {message}"
         if status in ("429", "503") or is_passing(message):
             return BusyError(refused)
+        if status == "404" and _NO_SUCH_PATH in message:
+            return ClosedError(refused)
         if status == "401":
             return ServerError(refused, hint=KEY_HINT)
         return RefusedError(refused, message) if status == "400" else ServerError(refused, hint=SERVER_LOG_HINT)

@@ -37,6 +37,13 @@ class RefusedError(ServerError):
         self.said = said
 
 
+class ClosedError(ServerError):
+    """A gateway does not let this question through, and Triton would answer it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="a gateway gives no list of models: name one with --model (MODEL_NAME)")
+
+
 class NotTritonError(ServerError):
     """Something answers at the address, but not a Triton server, or not in this protocol."""
 

@@ -393,15 +393,27 @@ def test_a_line_a_request_with_the_key_and_without_secrets(public: Public, key: 
     assert not any(secret in logs for secret in (key.partition(":")[2], "private", "a-key-in-the-wrong-place"))
 
 
-def test_the_client_asks_through_the_gateway(public: Public, key: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("protocol", "option", "scheme"), [("http", "--url", "https"), ("grpc", "--grpc-url", "grpcs")])
+def test_the_client_asks_through_the_gateway(public: Public, key: str, tmp_path: Path, protocol: str, option: str, scheme: str) -> None:
     (tmp_path / "key").write_text(f"{key}\n")
+    (tmp_path / "wrong").write_text(f"{key}x\n")
     trust = {name: str(public.certificate) for name in ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")}
-    for scheme, option, protocol in (("https", "--url", "http"), ("grpcs", "--grpc-url", "grpc")):
-        command = [sys.executable, "-m", "services.client", "--json", "--model", NAME, "--protocol", protocol]
-        command += [option, f"{scheme}://{public.address}", "--api-key-file", str(tmp_path / "key"), str(ROOT / "samples" / "coffee.jpg")]
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **trust}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert json_lines(done.stdout)[0]["top"][0]["index"] == ESPRESSO
+
+    def client(file: str, *words: str) -> Any:
+        command = [sys.executable, "-m", "services.client", "--json", "--protocol", protocol, option, f"{scheme}://{public.address}"]
+        command += ["--api-key-file", str(tmp_path / file), *words, str(ROOT / "samples" / "coffee.jpg")]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **trust}, capture_output=True, text=True)
+
+    done = client("key", "--model", NAME)
+    assert done.returncode == 0, done.stderr
+    assert json_lines(done.stdout)[0]["top"][0]["index"] == ESPRESSO
+    for words, said in {
+        ("wrong", "--model", NAME): "API_KEY_FILE",
+        ("key",): "name one with --model",
+        ("key", "--model", "typo", "--wait", "0"): "is not ready, or not there",
+    }.items():
+        refused = client(*words)
+        assert (refused.returncode, said in refused.stderr) == (8, True), refused.stderr
 
 
 def test_a_gateway_waits_for_a_server_that_is_away(public: Public, key: str) -> None:
