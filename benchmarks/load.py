@@ -4,12 +4,14 @@ Every client is a process of its own, so none waits for another's interpreter lo
 client costs is measured and reported with the rest (``client_cpu_ms``). Requests follow the KServe V2 protocol with binary tensors.
 """
 
+import base64
 import contextlib
 import http.client
 import json
 import math
 import multiprocessing
 import signal
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,10 +112,24 @@ def grpc_scores(response: bytes) -> bytes:
 class HttpClient:
     """The question over HTTP, one keep-alive connection."""
 
-    def __init__(self, address: str, question: Question) -> None:
+    def __init__(self, address: str, question: Question, *, tls: ssl.SSLContext | None = None, key: str = "") -> None:
+        """Nothing is sent yet.
+
+        Args:
+            address: ``host:port``.
+            question: what is asked.
+            tls: encrypts the connection.
+            key: ``NAME:KEY`` for a gateway.
+        """
         self._path, self._headers, self._body = HttpRequest.of(question)
+        if key:
+            self._headers["Authorization"] = f"Basic {base64.b64encode(key.encode()).decode()}"
         self._address = address
-        self._connection = http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
+        self._connection = (
+            http.client.HTTPSConnection(address, timeout=TIMEOUT_SECONDS, context=tls)
+            if tls
+            else http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)
+        )
         self._head_length = 0
 
     def exchange(self) -> bytes:
@@ -122,16 +138,25 @@ class HttpClient:
         Raises:
             ServerError: the server cannot be reached, or refuses.
         """
+        status, body = self.attempt()
+        if status != http.client.OK:
+            raise ServerError(f"{self._address}{self._path} refused a golden question: {body[:500].decode(errors='replace')}")
+        return body
+
+    def attempt(self) -> tuple[int, bytes]:
+        """Send the request and return status and body of the response, which may be a refusal.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
         try:
             self._connection.request("POST", self._path, self._body, self._headers)
             response = self._connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ServerError(f"{self._address} does not answer over HTTP: {error}") from None
-        if response.status != http.client.OK:
-            raise ServerError(f"{self._address}{self._path} refused a golden question: {body[:500].decode(errors='replace')}")
-        self._head_length = int(response.headers[HEAD_LENGTH])
-        return body
+        self._head_length = int(response.headers.get(HEAD_LENGTH, 0))
+        return response.status, body
 
     def answer(self, response: bytes) -> bytes:
         """The scores in a response, FP32."""

@@ -14,6 +14,7 @@ COMMANDS = ("classify", "verify", "wait")
 _SETTINGS = {
     "--url": ("triton_url", "HOST:PORT"),
     "--grpc-url": ("triton_grpc_url", "HOST:PORT"),
+    "--api-key-file": ("api_key_file", "FILE"),
     "--protocol": ("protocol", "PROTOCOL"),
     "--model": ("model_name", "NAME"),
     "--top": ("top_k", "K"),

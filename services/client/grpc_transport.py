@@ -9,16 +9,20 @@ from typing import Any
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import tritonclient.grpc as triton
+from tritonclient.grpc.auth import BasicAuth
 from tritonclient.utils import InferenceServerException
 
 from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
 from services.client.protocol import (
     CONNECT_SECONDS,
+    KEY_HINT,
     MALFORMED,
     SERVER_LOG_HINT,
     Answer,
     BusyError,
+    ClosedError,
+    Credentials,
     Question,
     RefusedError,
     answer_to,
@@ -35,16 +39,20 @@ _CHANNEL = [
 ]
 _NOT_HTTP2 = "Failed parsing HTTP/2"
 """How gRPC begins its message about something else on the port."""
+_NO_SUCH_PATH = "http2 header with status: 404"
+"""What it says of the gateway's answer to a method that it does not let through."""
 
 
 class GrpcTransport:
     """See ``protocol.Transport``."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, key: Credentials | None = None) -> None:
         self.where = str(address)
         self._address = address
         self._timeout = timeout
         self._client = triton.InferenceServerClient(address.target, ssl=address.tls, channel_args=_CHANNEL)
+        if key:
+            self._client.register_plugin(BasicAuth(*key))
 
     def close(self) -> None:
         """Close the connection."""
@@ -95,6 +103,10 @@ class GrpcTransport:
             return BusyError(refused) if self._is_live() else unreachable(self._address, message)
         if status == "DEADLINE_EXCEEDED":
             return unreachable(self._address, f"no answer within {self._timeout:g} s")
+        if status == "UNAUTHENTICATED":
+            return ServerError(refused, hint=KEY_HINT)
+        if _NO_SUCH_PATH in message:
+            return ClosedError(refused)
         if status == "UNIMPLEMENTED":
             return not_triton(self._address, "it does not know Triton's gRPC service")
         return RefusedError(refused, message) if status == "INVALID_ARGUMENT" else ServerError(refused, hint=SERVER_LOG_HINT)

@@ -10,16 +10,20 @@ import gevent.hub  # type: ignore[import-untyped]
 import tritonclient.http as triton
 from gevent._hub_local import get_hub_if_exists  # type: ignore[import-untyped] # there is no public one that makes none
 from geventhttpclient.response import HTTPConnectionClosed
+from tritonclient.http.auth import BasicAuth
 from tritonclient.utils import InferenceServerException
 
 from services.client.address import Address
 from services.client.diagnosis import not_triton, unreachable, untrusted
 from services.client.protocol import (
     CONNECT_SECONDS,
+    KEY_HINT,
     MALFORMED,
     SERVER_LOG_HINT,
     Answer,
     BusyError,
+    ClosedError,
+    Credentials,
     Question,
     RefusedError,
     answer_to,
@@ -29,6 +33,8 @@ from services.client.protocol import (
 from services.core.errors import ServerError
 
 _GATEWAY = ("502", "503", "504")
+_NO_SUCH_PATH = "there is no such path here"
+"""What services/gateway/nginx.conf says."""
 _NOT_JSON = "an exception occurred in the client while decoding the response"
 """How tritonclient begins its message about an error reply that is not Triton's JSON."""
 
@@ -39,7 +45,7 @@ gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, KeyboardInterrupt)
 class HttpTransport:
     """See ``protocol.Transport``."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, key: Credentials | None = None) -> None:
         self.where = str(address)
         self._address = address
         self._timeout = timeout
@@ -50,6 +56,8 @@ class HttpTransport:
             network_timeout=timeout,
             ssl=address.tls,
         )
+        if key:
+            self._client.register_plugin(BasicAuth(*key))
 
     def close(self) -> None:
         """Close the connections; an idle one would delay the server's own end."""
@@ -111,6 +119,10 @@ class HttpTransport:
                 return unreachable(self._address, f"a gateway says HTTP {status}")
             return not_triton(self._address, f"it answers HTTP {status}, but not in Triton's format")
         refused = f"{self.where} refuses (HTTP {status}): {message}"
-        if status == "503" or is_passing(message):
+        if status in ("429", "503") or is_passing(message):
             return BusyError(refused)
+        if status == "404" and _NO_SUCH_PATH in message:
+            return ClosedError(refused)
+        if status == "401":
+            return ServerError(refused, hint=KEY_HINT)
         return RefusedError(refused, message) if status == "400" else ServerError(refused, hint=SERVER_LOG_HINT)

@@ -11,6 +11,7 @@ from services.core.errors import ServerError
 
 CONNECT_SECONDS = 5.0
 SERVER_LOG_HINT = "the server's log says more"
+KEY_HINT = "give API_KEY_FILE (--api-key-file) a file with NAME:KEY, which whoever runs the server has made by scripts/keys add"
 _BUSY = ("exceeds maximum queue size", "timeout expired")
 """What Triton's dynamic batcher says when it refuses a request because of load (core, scheduler_utils.cc)."""
 _ENDED = ("is not healthy", "is unhealthy")
@@ -40,6 +41,13 @@ class RefusedError(ServerError):
         self.said = said
 
 
+class ClosedError(ServerError):
+    """A gateway does not let this question through, and Triton would answer it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="a gateway gives no list of models: name one with --model (MODEL_NAME)")
+
+
 class NotTritonError(ServerError):
     """Something answers at the address, but not a Triton server, or not in this protocol."""
 
@@ -59,6 +67,13 @@ class Question:
     output_name: str
     classes: int = 0
     version_name: str = ""
+
+
+class Credentials(NamedTuple):
+    """A name and its key, for HTTP Basic authentication."""
+
+    name: str
+    key: str
 
 
 class Answer(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from services.client.connect import connect
-from services.client.protocol import CONNECT_SECONDS, AbsentError, BusyError, Transport, UnreachableError
+from services.client.protocol import CONNECT_SECONDS, AbsentError, BusyError, ClosedError, Transport, UnreachableError
 from services.core import hints, stage
 from services.core.errors import ServerError, SettingsError
 from services.core.names import by_themselves
@@ -73,12 +73,19 @@ def _ready_model(transport: Transport, wanted: str) -> str:
 
     Raises:
         NotReadyError: it is not ready yet.
+        ClosedError: none is wanted in particular, and a gateway gives no list.
         ServerError: the server cannot be asked.
         SettingsError: none is wanted in particular, and the server has several.
     """
     if wanted and transport.is_ready(wanted):
         return wanted
-    others = by_themselves(transport.models())
+    try:
+        others = by_themselves(transport.models())
+    except ClosedError:
+        if not wanted:
+            raise
+        found = f"{transport.where} answers, but its model {wanted} is not ready, or not there"
+        raise NotReadyError(found, hint="--model (MODEL_NAME) names another; whoever runs the server knows which there are") from None
     if not wanted and len(others) == 1:
         return others[0]
     if not wanted and others:

@@ -96,6 +96,23 @@ def test_only_triton_is_published_and_only_on_loopback(gpu, config):
     assert [port["published"] for port in moved] == ["9000", "9001", "9002"]
 
 
+@pytest.mark.parametrize("variant", [[], ["compose.cpu.yaml"]])
+def test_behind_the_gateway_nothing_else_is_published(config, variant):
+    """With or without it, no setting publishes Triton beyond loopback: 24.10 has published weaknesses."""
+    bound = config("compose.yaml", *variant, LISTEN_ADDRESS="192.0.2.1")["services"]["triton"]
+    assert {port["host_ip"] for port in bound["ports"]} == {"127.0.0.1"}
+    public = config("compose.yaml", *variant, "compose.public.yaml")["services"]
+    assert {name: [(p["host_ip"], p["published"], p["target"]) for p in s["ports"]] for name, s in public.items() if s.get("ports")} == {
+        "gateway": [("0.0.0.0", "443", 8443)]
+    }
+    gateway = public["gateway"]
+    assert {mount["target"]: mount["read_only"] for mount in gateway["volumes"]} == {"/tls": True, "/keys": True}
+    hardening = ("read_only", "cap_drop", "security_opt", "init", "user", "pids_limit", "logging")
+    assert {key: gateway[key] for key in hardening} == {key: public["client"][key] for key in hardening}
+    assert int(gateway["mem_limit"]) > int(gateway["environment"]["SERVER_IN_FLIGHT"]) * int(gateway["environment"]["PUBLIC_MAX_BYTES"])
+    assert gateway["environment"].items() <= public["prepare"]["environment"].items()
+
+
 def test_triton_reads_the_repository_and_does_not_write_it(gpu):
     mounts = {mount["target"]: mount.get("read_only", False) for mount in gpu["triton"]["volumes"]}
     assert mounts == {"/model_repository": True}
@@ -242,7 +259,7 @@ def test_a_setting_reaches_the_stages_as_it_is_written(config):
 
 
 def test_every_variable_of_the_compose_files_is_a_setting(root):
-    text = re.sub(r"(?m)^#.*", "", (root / "compose.yaml").read_text() + (root / "compose.cpu.yaml").read_text())
+    text = re.sub(r"(?m)^#.*", "", "".join(path.read_text() for path in root.glob("compose*.yaml")))
     handed_on = set(re.findall(r"(?m)^ +([A-Z_]+):$", text)) - OF_OTHERS
     assert handed_on
     assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | handed_on <= keys()

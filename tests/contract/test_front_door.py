@@ -12,7 +12,7 @@ from services.core.settings.reference import keys
 from tests.checkout import copy_checkout, link_environment
 from tests.ports import free_ports
 
-DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "sbom", "bench", "tune")
+DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "sbom", "bench", "tune", "keys")
 
 # An engine and a Compose that note what they are asked; `state` holds what they tell.
 DOCKER = """#!/bin/bash
@@ -105,6 +105,21 @@ def test_the_help_of_a_door_names_every_option_of_its_stage(clone, run_python, d
     text = run(clone, f"scripts/{door}", "--help").stdout
     assert len(options) > 3
     assert {option for option in options if f"{option} " not in text.replace("]", " ").replace(":", " ")} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["add"], 2, "expected add NAME, revoke NAME or list"),
+        (["add", "a:b"], 2, "a letter or digit first"),
+        (["list"], 8, "docker compose does not tell the settings"),
+    ],
+)
+def test_keys_says_what_it_cannot_do(clone, words, code, said):
+    done = run(clone, "scripts/keys", *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "fix:" in done.stderr
 
 
 def test_the_help_of_tune_names_every_option(clone, run_python):

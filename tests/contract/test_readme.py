@@ -64,7 +64,7 @@ def commands_of(page: Path) -> Iterator[str]:
 
 
 COMMANDS = sorted({command for page in PAGES for command in commands_of(page)})
-SERVICES = set(re.findall(r"^  (\w+):$", (ROOT / "compose.yaml").read_text(), re.MULTILINE))
+SERVICES = {name for file in ROOT.glob("compose*.yaml") for name in re.findall(r"^  (\w+):$", file.read_text(), re.MULTILINE)}
 
 
 @functools.cache

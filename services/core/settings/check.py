@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # Keys of Compose itself, which may stand in .env too.
 _COMPOSE = "COMPOSE_"
+# The first that no published security bulletin of Triton covers; SECURITY.md has the list.
+_LEAST_RELEASE = (26, 7)
 
 
 def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
@@ -36,6 +39,10 @@ def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
             kind.from_env(environ)
         except SettingsError as error:
             problems |= dict.fromkeys(str(error).splitlines())
+    if _has_published_weaknesses(environ):
+        found = f"NGC_RELEASE={environ['NGC_RELEASE'].strip()}: Triton of this release has published weaknesses (SECURITY.md)"
+        least = "{}.{:02}".format(*_LEAST_RELEASE)
+        problems[f"{found}: expected {least} or newer, or ACCEPT_OLD_RELEASE=yes"] = None
     known = keys()
     for key in dotenv_keys:
         if key not in known and not key.startswith(_COMPOSE):
@@ -43,6 +50,13 @@ def check(environ: Mapping[str, str], dotenv_keys: Iterable[str] = ()) -> None:
             problems[f"{key}: there is no such setting{f'; did you mean {close[0]}?' if close else ''}"] = None
     if problems:
         raise SettingsError("\n".join(problems), hint=HINT)
+
+
+def _has_published_weaknesses(environ: Mapping[str, str]) -> bool:
+    """Whether the release is known to be an old one; of a server's image of one's own it tells nothing."""
+    release = re.fullmatch(r"(\d\d)\.(\d\d)", environ.get("NGC_RELEASE", "").strip())
+    asked = release and not environ.get("TRITON_IMAGE") and environ.get("ACCEPT_OLD_RELEASE") != "yes"
+    return bool(release and asked and (int(release[1]), int(release[2])) < _LEAST_RELEASE)
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ SECTIONS: dict[str, tuple[type[Settings], ...]] = {
     "pictures": (stages.PictureSettings,),
     "images": (stack.ImageSettings,),
     "Docker": (stack.DockerSettings,),
+    "gateway (compose.public.yaml)": (stack.GatewaySettings,),
     "set by the launcher, not here": (base.FolderSettings, stages.GrpcSettings),
 }
 # Keys that Compose needs a value for, which the code has no default of.

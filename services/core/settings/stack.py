@@ -1,5 +1,7 @@
 """The settings that no stage reads: those of Compose and the launchers."""
 
+from typing import Literal
+
 from services.core.settings.base import Settings, setting
 
 
@@ -24,6 +26,13 @@ class ImageSettings(Settings):
         "base of the server without a GPU: Debian bookworm takes the PyPI server (24.10), an NGC tritonserver image serves with its own",
         values="an image",
         advice="Never tested with an NGC image",
+    )
+    accept_old_release: Literal["", "yes"] = setting(
+        "",
+        "yes: take an NGC_RELEASE that has published weaknesses",
+        values="`yes`",
+        empty="refuse it",
+        advice="[SECURITY.md](../SECURITY.md#releases-with-published-weaknesses) has the list",
     )
     pip_packages: str = setting(
         "",
@@ -67,5 +76,31 @@ class DockerSettings(Settings):
     log_max_files: int = setting(3, "number of log files of a container", ge=1)
 
 
-class StackSettings(ImageSettings, DockerSettings):
+class GatewaySettings(Settings):
+    """What ``compose.public.yaml`` adds."""
+
+    public_address: str = setting("0.0.0.0", "address the gateway is published on", values="an address")  # noqa: S104 - its purpose
+    public_port: int = setting(443, "port of the gateway, for HTTPS and gRPC", ge=1, le=65_535, values="a port")
+    tls_dir: str = setting("./tls", "folder of the certificate: fullchain.pem and privkey.pem", values="a folder")
+    keys_dir: str = setting("./keys", "folder of the keys' hashes, which scripts/keys writes", values="a folder")
+    key_rate: int = setting(50, "requests a second that one key may send", ge=1, advice="More are answered with 429")
+    key_burst: int = setting(50, "requests that one key may send at once beyond its rate", ge=1)
+    key_in_flight: int = setting(8, "requests of one key that may be under way", ge=1, advice="More are answered with 429")
+    server_in_flight: int = setting(
+        16,
+        "requests of all keys that may be under way",
+        ge=1,
+        advice="More are answered with 503 at once. An accepted request waits for so many others at most: "
+        "without a GPU, two for each processor keep latencies; raise it where the GPU is not busy",
+    )
+    public_max_bytes: int = setting(
+        16 << 20,
+        "longest request that the gateway takes, in bytes",
+        ge=1,
+        advice="`SERVER_IN_FLIGHT` requests of this length must fit into `GATEWAY_MEMORY`",
+    )
+    gateway_memory: str = setting("1g", "most memory of the gateway's container", values="a size, `1g`")
+
+
+class StackSettings(ImageSettings, DockerSettings, GatewaySettings):
     """Everything that only Compose and the launchers read."""

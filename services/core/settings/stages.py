@@ -350,4 +350,11 @@ class ClientSettings(FolderSettings, PictureSettings, GrpcSettings):
     request_timeout_seconds: float = setting(
         60, "time for one request, and for asking an overloaded or lost server again, in seconds", gt=0
     )
+    api_key_file: Path | None = setting(
+        None,
+        "file with NAME:KEY, as scripts/keys printed it, for a server behind the gateway",
+        values="a file",
+        empty="no key",
+        advice="It is sent over an encrypted connection only. [operations.md](operations.md#exposing-it)",
+    )
     triton_url: str = setting("127.0.0.1:8000", "HTTP address of the server, as the stages see it", by_launcher=True)

@@ -137,3 +137,16 @@ def test_help_shows_every_setting_with_its_meaning(kind):
     for name, field in kind.model_fields.items():
         assert field.description, name
         assert any(line.split()[0] == name.upper() and field.description in line for line in text.splitlines()[1:]), name
+
+
+@pytest.mark.parametrize("release", ["24.10", "25.09", "26.06"])
+def test_a_release_with_published_weaknesses_is_refused_unless_it_is_accepted(release):
+    with pytest.raises(SettingsError, match=f"NGC_RELEASE={release}: .*expected 26.07 or newer, or ACCEPT_OLD_RELEASE=yes"):
+        check({"NGC_RELEASE": release})
+    check({"NGC_RELEASE": release, "ACCEPT_OLD_RELEASE": "yes"})
+    check({"NGC_RELEASE": release, "TRITON_IMAGE": "registry.example/tritonserver:patched"})
+
+
+@pytest.mark.parametrize("release", ["26.07", "26.08", "27.01", ""])
+def test_other_releases_are_taken(release):
+    check({"NGC_RELEASE": release})
