@@ -97,3 +97,22 @@ hand_to_local() { # command of services.local, and its words
   make_environment local
   exec "$venv/bin/python" -m services.local "$@"
 }
+
+builder_with_file() { # backup or restore, FILE or -, options...; in a container the folder of the file is /backups
+  local command=$1 file=$2 folder
+  shift 2
+  # shellcheck disable=SC2119 # everything is recalled
+  use_recorded_launcher
+  case $file in - | /*) ;; *) file=$caller/$file ;; esac
+  if [ "$LAUNCHER" = local ]; then hand_to_local builder "$command" "$file" "$@"; fi
+  if [ "$file" = - ]; then
+    one_shot -T builder "$command" - "$@"
+    return
+  fi
+  folder=$(dirname "$file")
+  case $folder in *:*) fail 2 "the folder $folder has a colon in its name, which Docker cannot mount" "use another folder" ;; esac
+  if [ "$command" = backup ]; then mkdir -p "$folder"; else
+    [ -f "$file" ] || fail 2 "there is no file $file" "name one that scripts/backup wrote"
+  fi
+  one_shot --volume "$folder:/backups" builder "$command" "/backups/$(basename "$file")" "$@"
+}

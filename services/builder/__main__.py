@@ -24,7 +24,8 @@ def work(arguments: Arguments) -> int:
     """
     log.set_up("builder", debug=arguments.debug)
     settings = BuilderSettings.from_env(os.environ, model_name=arguments.model or None)
-    log.set_up("builder", settings.name, style=settings.log_format, debug=arguments.debug)
+    model = "" if arguments.file else settings.name  # a backup holds all models
+    log.set_up("builder", model, style=settings.log_format, debug=arguments.debug)
     # Imported after the settings are known to be good: numpy, grpc and protobuf take most of a second.
     from services.builder import commands
     from services.images.decode import own_pillow

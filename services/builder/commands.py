@@ -5,11 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from services.builder.arguments import Arguments
+from services.builder.backup import backup
 from services.builder.build import build, plan, speed_text
 from services.builder.compilers import compiler_for
 from services.builder.compilers.base import published_engine
 from services.builder.publish import retire, rollback, served_agreement
 from services.builder.repository import ModelFolder, Version
+from services.builder.restore import restore
 from services.builder.server import Server
 from services.builder.verify import compare, demand
 from services.core import hints
@@ -29,6 +31,11 @@ def run(arguments: Arguments, settings: BuilderSettings) -> Any:
     Raises:
         StackError: it failed; nothing that was served has changed.
     """
+    if arguments.command == "backup":
+        return backup(settings, arguments.file, with_weights=arguments.with_weights)
+    if arguments.command == "restore":
+        server = None if arguments.dry_run else _server(settings)
+        return restore(settings, arguments.file, arguments.models, server, dry_run=arguments.dry_run)
     folder = ModelFolder(settings.model_repository_dir, settings.name)
     if arguments.command == "list":
         return [_row(published) for published in folder.versions()]

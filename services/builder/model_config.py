@@ -14,7 +14,7 @@ from services.builder.compilers.base import Inspection, Serving
 from services.core.card import ModelCard, Tensor
 from services.core.errors import ContractError
 from services.core.names import image_name
-from services.core.published import ENCODED, LABELS, VERSION
+from services.core.published import CONFIG, ENCODED, LABELS, VERSION
 from services.core.settings import BuilderSettings
 
 CARD_PARAMETER = "card"
@@ -221,6 +221,22 @@ def config_from_card(card: ModelCard, max_batch: int, serving: Serving, devices:
 def numbered(config: ModelConfig, version: int) -> ModelConfig:
     """The same config for a version: it serves that version and no other, so replacing it is what publishes."""
     return replace(config, version=version)
+
+
+def renumbered(text: str, version: int) -> str:
+    """The text of a published config, for another number of its version.
+
+    Raises:
+        ContractError: it is damaged.
+    """
+    try:
+        message = text_format.Parse(text, pb.ModelConfig())
+    except text_format.ParseError as error:
+        raise ContractError(f"a {CONFIG} is damaged: {error}", hint="take another version, or another backup") from None
+    message.version_policy.specific.versions[:] = [version]
+    for output in message.output:
+        output.label_filename = f"{version}/{LABELS}"
+    return text_format.MessageToString(message, use_index_order=True)
 
 
 def _names(tensors: tuple[Tensor, ...]) -> str:

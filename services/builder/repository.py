@@ -25,6 +25,15 @@ log = logging.getLogger(__name__)
 _STAGING = ".staging-"
 
 
+def plain_files(folder: Path) -> list[Path]:
+    """The files below a folder, without what is hidden (locks, staging folders) and what Python compiles beside its modules."""
+
+    def plain(path: Path) -> bool:
+        return not any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(folder).parts)
+
+    return sorted(path for path in folder.rglob("*") if plain(path) and path.is_file())
+
+
 @dataclass(frozen=True)
 class Version:
     """A published version."""
@@ -127,9 +136,13 @@ class ModelFolder:
         """Move a staged version in under the next number; it is not served yet."""
         number = self.newest() + 1
         (staged / CONFIG).write_text(numbered(config, number).to_text())
+        self.put(staged, number)
+        return number
+
+    def put(self, staged: Path, number: int) -> None:
+        """Move a staged version in, its config included, under a number that is free; it is not served yet."""
         sync_tree(staged)
         staged.rename(self.path / str(number))
-        return number
 
     def serve(self, number: int) -> None:
         """Make a version the served one, with the config it was published with."""

@@ -125,24 +125,34 @@ def scratch_folder() -> Iterator[Path]:
 _ROOM = "free some space there, or set TMPDIR to a larger folder; in a container compose.yaml bounds it (tmpfs)"
 
 
-def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
-    """Write a file by rename, so that a reader sees the old content or the new one, never a part.
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Write a file by rename, so that a reader sees the old content or the new one, never a part; an error leaves the old one.
 
     Raises:
         RepositoryError: the folder cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Write a small file by rename, as ``replacing`` does.
+
+    Raises:
+        RepositoryError: the folder cannot be written.
+    """
+    with replacing(path, mode=mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def sync_tree(folder: Path) -> None:

@@ -12,7 +12,7 @@ from services.core.settings.reference import keys
 from tests.checkout import copy_checkout, link_environment
 from tests.ports import free_ports
 
-DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "sbom", "bench", "tune", "keys")
+DOORS = ("up", "down", "classify", "builder", "doctor", "test", "check", "lock", "sbom", "bench", "tune", "keys", "backup", "restore")
 
 # An engine and a Compose that note what they are asked; `state` holds what they tell.
 DOCKER = """#!/bin/bash
@@ -140,6 +140,8 @@ def test_the_help_of_tune_names_every_option(clone, run_python):
         ("scripts/tune", "--p9=20ms"),
         ("scripts/doctor", "--jsn"),
         ("scripts/sbom", "buider"),
+        ("scripts/restore",),
+        ("scripts/restore", "--dry-run"),
     ],
 )
 def test_a_wrong_word_shows_the_usage(clone, command):
@@ -156,7 +158,10 @@ def test_no_picture_is_named_by_an_empty_word(clone):
     assert 'a picture named ""' in done.stderr
 
 
-@pytest.mark.parametrize("command", [("scripts/classify", "x.jpg"), ("scripts/builder", "list"), ("scripts/tune",)])
+@pytest.mark.parametrize(
+    "command",
+    [("scripts/classify", "x.jpg"), ("scripts/builder", "list"), ("scripts/tune",), ("scripts/backup",), ("scripts/restore", "x.tar")],
+)
 def test_what_runs_nowhere_cannot_be_asked(clone, command):
     done = run(clone, *command)
     assert done.returncode == 8
@@ -303,6 +308,26 @@ class TestDocker:
             "resnet18 compose run --rm --no-deps --env LAUNCHER builder rollback 2\n"
         )
         assert run(docker, "scripts/builder", "list", MODEL="other").stdout.startswith("other ")
+
+    def test_a_backup_goes_where_the_caller_is_and_by_a_pipe(self, docker, ports, tmp_path):
+        assert run(docker, "scripts/up", "--cpu", **ports).returncode == 0
+        asked_last = "compose run --rm --no-deps --env LAUNCHER "
+        for words, told in (
+            (("backup", "new/b.tar", "--json"), f"--volume {tmp_path}/new:/backups builder backup /backups/b.tar --json "),
+            (("backup", "-"), "-T builder backup - "),
+            (("restore", "-", "--model", "a"), "-T builder restore - --model a "),
+            (("builder", "backup", "/tmp/b.tar"), "--volume /tmp:/backups builder backup /backups/b.tar "),
+        ):
+            done = run(docker, f"{docker}/scripts/{words[0]}", *words[1:], folder=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert asked(docker).splitlines()[-1] == asked_last + told
+        assert run(docker, "scripts/backup").returncode == 0
+        assert re.search(rf"--volume {docker}/backups:/backups builder backup /backups/[\dT-]+\.tar $", asked(docker))
+        missing = run(docker, "scripts/restore", "missing.tar")
+        assert missing.returncode == 2
+        assert f"there is no file {docker}/missing.tar" in missing.stderr
+        (tmp_path / "co:lon").mkdir()
+        assert "has a colon" in run(docker, "scripts/backup", f"{tmp_path}/co:lon/b.tar").stderr
 
     def test_an_empty_variable_of_the_shell_counts_as_unset(self, docker, ports):
         stand_in(docker, "docker", DOCKER + 'echo "has ${PRECISION-none}" >>"$CLONE/asked"\n')

@@ -70,6 +70,40 @@ def test_a_swap_under_load_fails_no_request(tiny: Stack) -> None:
     assert tiny.live_version() == 2
 
 
+def test_a_backup_under_load_is_restored_without_a_failed_request(tiny: Stack) -> None:
+    """Taken at version 1, brought back after two more and the loss of version 1."""
+    tiny.run("builder")
+    tiny.serve()
+    golden = np.load(tiny.model_folder / "1" / "golden.npz")
+    saved = tiny.folder / "backup.tar"
+    clients = [Load(tiny, golden["inputs"], golden["scores"]) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        told = json.loads(tiny.run("builder", "backup", str(saved), "--json").stdout)
+        assert told["models"] == {tiny.name: {"live": 1, "versions": [1]}}
+        for size in ("2", "4"):
+            tiny.run("builder", OPT_BATCH=size, KEEP_VERSIONS="2")
+        assert not (tiny.model_folder / "1").exists()
+        assert tiny.live_version() == 3
+        restored = tiny.run("builder", "restore", "-", "--json", stdin=saved.read_bytes())
+        assert json.loads(restored.stdout)["models"] == {tiny.name: {"live": 1, "versions": {"1": 1}, "new": [1]}}
+        with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as probe:
+            assert probe.is_model_ready(tiny.name, "1")
+            assert not probe.is_model_ready(tiny.name, "3")
+        tiny.run("builder", "rollback", "3")
+        tiny.run("builder", "restore", str(saved))
+    finally:
+        for client in clients:
+            client.done.set()
+        for client in clients:
+            client.join()
+    assert [failure for client in clients for failure in client.failures] == []
+    assert sum(client.answers for client in clients) > 500
+    assert tiny.live_version() == 1
+    assert json.loads(tiny.run("client", "verify", "--json").stdout)["top1_agreement"] == 1.0
+
+
 def test_versions_are_listed_kept_and_rolled_back_with_their_own_config(tiny: Stack) -> None:
     for size in ("2", "4", "8", "16"):
         tiny.run("builder", OPT_BATCH=size)

@@ -26,6 +26,13 @@ def test_a_command_and_what_it_takes(line, command, version, model):
     assert (found.json, found.debug) == ("--json" in line, "--debug" in line)
 
 
+def test_backup_and_restore_take_a_file():
+    found = Arguments.parse(["restore", "--model", "a", "x.tar", "--model", "b", "--dry-run"])
+    assert (found.command, found.file, found.models, found.model, found.dry_run) == ("restore", "x.tar", ("a", "b"), "", True)
+    found = Arguments.parse(["backup", "-", "--with-weights"])
+    assert (found.file, found.models, found.with_weights) == ("-", (), True)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -35,7 +42,12 @@ def test_a_command_and_what_it_takes(line, command, version, model):
         ("list 3", "list takes no further words, found '3'"),
         ("rollback 3 4", "unrecognized arguments: 4"),
         ("list --force", "--force belongs to build, found it with list"),
-        ("verify --dry-run", "--dry-run belongs to build, found it with verify"),
+        ("verify --dry-run", "--dry-run belongs to build and restore, found it with verify"),
+        ("backup", "backup takes a FILE, or - for standard output"),
+        ("restore --dry-run", "restore takes a FILE, or - for standard input"),
+        ("backup - --json", "--json prints to standard output, where the backup goes"),
+        ("backup --model tiny x.tar", "--model belongs to restore, found it with backup"),
+        ("restore --with-weights x.tar", "--with-weights belongs to backup, found it with restore"),
         ("build --force --dry-run", "--force compiles in any case"),
         ("--fource", "unrecognized arguments: --fource"),
     ],
