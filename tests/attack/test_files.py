@@ -16,9 +16,9 @@ from tests.conftest import ROOT
 MIB = 1 << 10  # of KiB
 MEMORY = 512 * MIB
 SECONDS = 2.0
-MARGIN = 2.0
-"""Of time alone: a processor that others use as well, or that is two threads of one core, does half as much in each of its seconds.
-What the bounds were set by is 2 s on a whole core of 2.5 GHz. Memory is the same everywhere."""
+MARGIN = 5.0
+"""Of time alone: what never ends is to be found here, on a machine that others use as well. The bounds were set by 2 s on a whole core
+of 2.5 GHz; what it took is printed. Memory is the same everywhere."""
 
 
 @pytest.fixture(scope="module")
