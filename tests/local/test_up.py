@@ -117,7 +117,7 @@ def test_a_killed_server_comes_back_by_itself(clone: Clone) -> None:
     done = clone.run("scripts/classify", "samples/coffee.jpg", "--wait", "60")
     assert "espresso" in done.stdout
     assert clone.server() != before
-    assert "starting it again (1 of 3)" in clone.stack.log_file.read_text()
+    assert "starting it again" in clone.stack.log_file.read_text()
 
 
 def test_down_ends_everything_and_versions_can_still_be_listed(clone: Clone) -> None:
