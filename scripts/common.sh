@@ -111,7 +111,12 @@ builder_with_file() { # backup or restore, FILE or -, options...; in a container
   fi
   folder=$(dirname "$file")
   case $folder in *:*) fail 2 "the folder $folder has a colon in its name, which Docker cannot mount" "use another folder" ;; esac
-  if [ "$command" = backup ]; then mkdir -p "$folder"; else
+  if [ "$command" = backup ]; then
+    if [ ! -d "$folder" ]; then
+      mkdir -p "$folder"
+      if [ "$(id -u)" -eq 0 ]; then chown "${STACK_UID:-1000}:${STACK_GID:-1000}" "$folder"; fi # the container's user writes there
+    fi
+  else
     [ -f "$file" ] || fail 2 "there is no file $file" "name one that scripts/backup wrote"
   fi
   one_shot --volume "$folder:/backups" builder "$command" "/backups/$(basename "$file")" "$@"

@@ -15,8 +15,9 @@ from services.builder.image_folder import ImageFolder
 from services.builder.model_config import ModelConfig, numbered
 from services.core.card import ModelCard
 from services.core.errors import ContractError, RepositoryError
-from services.core.files import lock, remove_stale, remove_tree, sha256_of, sync_tree, write_atomically, writing
+from services.core.files import lock, remove_stale, remove_tree, sync_tree, write_atomically, writing
 from services.core.hints import command
+from services.core.proven import proven
 from services.core.published import CARD, CONFIG, RECORD, live_version
 from services.core.record import BuildRecord
 
@@ -91,27 +92,19 @@ class ModelFolder:
         return BuildRecord.load(self.path / str(number) / RECORD)
 
     def intact(self, number: int) -> BuildRecord | None:
-        """The record of a version whose engine is the one that was proven; None where anything is missing or damaged."""
+        """The record of a version whose files are those that were proven; None where anything is missing or damaged."""
         try:
             return self.proven(number)
         except ContractError:
             return None
 
     def proven(self, number: int) -> BuildRecord:
-        """The record of a version whose engine is the one that was proven.
+        """The record of a version whose files are those that were proven.
 
         Raises:
             ContractError: anything is missing or damaged.
         """
-        record = self.record(number)
-        engine = self.path / str(number) / record.engine_file
-        try:
-            found = sha256_of(engine)
-        except OSError as error:
-            raise ContractError(f"cannot read {engine}: {error.strerror}", hint=record.HINT) from None
-        if found != record.engine_sha256:
-            raise ContractError(f"{engine} has sha256 {found[:12]}…, {RECORD} says {record.engine_sha256[:12]}…", hint=record.HINT)
-        return record
+        return proven(self.path / str(number))[0]
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first; a damaged one is passed over with a warning."""

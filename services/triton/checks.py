@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.core.card import ModelCard
 from services.core.errors import ContractError
-from services.core.files import sha256_of
 from services.core.hints import command
 from services.core.names import image_name
-from services.core.published import CARD, CONFIG, GOLDEN, LABELS, RECORD, live_version
-from services.core.record import BuildRecord
+from services.core.proven import proven
+from services.core.published import CONFIG, live_version
 
 
 def demand_published(repository: Path, name: str) -> Path:
@@ -39,20 +37,10 @@ def demand_servable(folder: Path, environ: Mapping[str, str]) -> None:
         ContractError: something is missing, damaged or changed, or a plan is of another TensorRT.
     """
     number = live_version((folder / CONFIG).read_text())
-    version, hint = folder / str(number), f"serve a good version: {command('builder', 'rollback')}"
     try:
-        record, card = BuildRecord.load(version / RECORD), ModelCard.load(version / CARD)
-        hashes = {
-            record.engine_file: record.engine_sha256,
-            CARD: record.card_sha256,
-            GOLDEN: card.golden.sha256,
-            LABELS: card.labels_sha256,
-        }
-        changed = [name for name, expected in hashes.items() if sha256_of(version / name) != expected]
-    except OSError as error:
-        raise ContractError(f"version {number} of {folder.name} cannot be read: {error}", hint=hint) from None
-    if changed:
-        raise ContractError(f"{', '.join(changed)} in {version} changed after the version was published", hint=hint)
+        record, _ = proven(folder / str(number))
+    except ContractError as error:
+        raise ContractError(str(error), hint=f"serve a good version: {command('builder', 'rollback')}") from None
     here, compiler = environ.get("TRT_VERSION", "").partition("+")[0].partition("-")[0], record.compiler
     if here and compiler.name == "tensorrt" and compiler.version != here:
         raise ContractError(

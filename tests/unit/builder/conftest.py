@@ -1,10 +1,12 @@
 """A published version's parts, made small."""
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.builder.compilers.base import Serving
@@ -12,6 +14,11 @@ from services.builder.model_config import ModelConfig, image_config
 from services.core.card import ModelCard, Tensor
 from services.core.record import Accuracy, BuildRecord, Compiler, Hardware
 from services.core.settings import BuilderSettings
+from tests.unit.builder.told import SCORES
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +54,9 @@ def make_config(make_card: Callable[..., ModelCard]) -> Callable[..., ModelConfi
 def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
     """Fill a folder with what a proven candidate has, its content telling ``mark``."""
 
+    golden, labels = io.BytesIO(), "a\nb\nc\nd\n"
+    np.savez(golden, inputs=np.zeros((8, 8, 8, 3), np.uint8), scores=SCORES)
+
     def stage(folder: Path, mark: str = "x") -> Path:
         accuracy = Accuracy(
             samples=8,
@@ -57,19 +67,21 @@ def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
             max_error_tolerance=0.01,
             mean_error_tolerance=0.001,
         )
-        card = make_card()
+        made = make_card()
+        hashed = made.golden.model_copy(update={"sha256": sha256(golden.getvalue())})
+        card = made.model_copy(update={"golden": hashed, "labels_sha256": sha256(labels.encode())})
         record = BuildRecord(
             model=card.name,
             engine_fingerprint=mark,
             publication_fingerprint="0" * 64,
-            card_sha256="c" * 64,
+            card_sha256=sha256(card.dumps().encode()),
             source=card.source,
             precision="fp32",
             compiler=Compiler(name="onnxruntime", version="1.32.0"),
             hardware=Hardware(device="a processor"),
             max_batch=32,
             engine_file="model.onnx",
-            engine_sha256=hashlib.sha256(mark.encode()).hexdigest(),
+            engine_sha256=sha256(mark.encode()),
             engine_bytes=len(mark),
             accuracy=accuracy,
             created="2026-11-22T17:00:00+00:00",
@@ -78,7 +90,8 @@ def stage_version(make_card: Callable[..., ModelCard]) -> Callable[..., Path]:
         (folder / "model.onnx").write_text(mark)
         (folder / "build.json").write_text(record.dumps())
         (folder / "card.json").write_text(card.dumps())
-        (folder / "labels.txt").write_text("a\nb\nc\nd\n")
+        (folder / "labels.txt").write_text(labels)
+        (folder / "golden.npz").write_bytes(golden.getvalue())
         (folder / "image.pbtxt").write_text(image_config(card, 32, (), BuilderSettings()))
         return folder
 

@@ -45,7 +45,6 @@ def publish_one(settings, stage_version, make_config):
         folder = folder_of(into)
         with folder.locked(0), folder.staging() as staging:
             staged = stage_version(staging / "fp32", mark)
-            np.savez(staged / "golden.npz", inputs=np.zeros((8, 8, 8, 3), np.uint8), scores=SCORES)
             return publish(folder, staged, make_config(**changes), None)
 
     return publish_one

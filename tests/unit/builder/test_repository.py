@@ -12,7 +12,7 @@ from services.builder.publish import publish, rollback
 from services.builder.repository import ModelFolder
 from services.core.errors import ContractError, RepositoryError
 
-WHOLE = {"build.json", "card.json", "config.pbtxt", "image.pbtxt", "labels.txt", "model.onnx"}
+WHOLE = {"build.json", "card.json", "config.pbtxt", "image.pbtxt", "labels.txt", "model.onnx", "golden.npz"}
 
 
 @pytest.fixture
