@@ -92,7 +92,7 @@ def serve(repository: Path, model: str) -> Iterator[Server]:
     ]
     # The Python backend takes the environment of the first python3 on PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = launch.environment(repository, os.environ) | {"PATH": path}
+    environment = launch.environment(repository, http_port, os.environ) | {"PATH": path}
     log = repository.with_name("triton.log")
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)

@@ -16,6 +16,7 @@ LABELS = "labels.txt"
 ENCODED, VERSION = "encoded", "version"
 """Input, and second output, of the model that takes pictures as files; the first is that of the model beside it."""
 
+CONTROL_HEADER = "x-control"
 CONTROL_INPUT, CONTROL_OUTPUT = "model", "state"
 """Of the model that has the server load others: a name, and what had to be done."""
 

@@ -6,6 +6,10 @@ only those publish who may write there. So everybody may ask it, and nobody gain
 triton-inference-server/python_backend.
 """
 
+import contextlib
+import http
+import http.client
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from services.core.names import CONTROL, is_trial_name, served_name
-from services.core.published import CONFIG, CONTROL_INPUT, CONTROL_OUTPUT
+from services.core.published import CONFIG, CONTROL_HEADER, CONTROL_INPUT, CONTROL_OUTPUT
 from services.triton.models import regions
 
 LOADED, UNCHANGED, UNLOADED = "loaded", "unchanged", "unloaded"
@@ -27,6 +31,7 @@ class TritonPythonModel:
         """See where the models are published; the launcher says it."""
         regions.make_private()
         self._repository = Path(os.environ["STACK_REPOSITORY"])
+        self._key, self._port = os.environ.get("STACK_CONTROL_KEY", ""), os.environ.get("STACK_HTTP_PORT", "")
         self._loaded: dict[str, tuple[int, int]] = {}
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -52,14 +57,27 @@ class TritonPythonModel:
             # The folder of a retired model stays; a repository that is away for a while takes nothing out of service.
             if not ready or not (is_trial_name(name) or (self._repository / name).is_dir()):
                 return UNCHANGED
-            pb_utils.unload_model(model_name=name)
+            self._ask("unload", name)
             return UNLOADED
         if ready and self._loaded.get(name) == found:
             return UNCHANGED
         self._loaded.pop(name, None)
-        pb_utils.load_model(model_name=name)
+        self._ask("load", name)
         self._loaded[name] = found
         return LOADED
+
+    def _ask(self, what: str, name: str) -> None:
+        """Load or unload a model: by the model loading API, or by the server's HTTP port where the launcher has given a key for it."""
+        if not self._key:
+            getattr(pb_utils, f"{what}_model")(model_name=name)
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", int(self._port))
+        with contextlib.closing(connection):
+            connection.request("POST", f"/v2/repository/models/{name}/{what}", "{}", {CONTROL_HEADER: self._key})
+            answer = connection.getresponse()
+            content = answer.read()
+        if answer.status != http.HTTPStatus.OK:
+            raise RuntimeError(json.loads(content)["error"])
 
 
 def _identity(config: Path) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from 24.10 (the release of the PyPI wheel) to 26.08. Restricted APIs are describ
 import ctypes
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from services.core import log as logging_setup
 from services.core import stage
 from services.core.errors import ServerError, ToolError
 from services.core.names import CONTROL, image_name
-from services.core.published import CONFIG
+from services.core.published import CONFIG, CONTROL_HEADER
 from services.core.settings import TritonSettings
 from services.triton.checks import demand_published, demand_servable
 from services.triton.healthcheck import verdict_file
@@ -43,12 +44,14 @@ MOST_FAILURES = 3
 _KILL_AFTER_SECONDS = 5.0
 # Read in the sources of this release; 24.10 lacks --http-max-input-size, and those in between were not looked at.
 _LEAST_RELEASE_FOR_A_LIMIT = (26, 1)
+_LEAST_RELEASE_THAT_LOADS = (25, 12)  # python_backend #420
 _PR_SET_PDEATHSIG = 1
 
 
 def arguments(settings: TritonSettings, environ: Mapping[str, str]) -> list[str]:
     """The server's command line."""
-    closed = f"{','.join(ADMIN_APIS)}:{CLOSED}"
+    closed, key = f"{','.join(ADMIN_APIS)}:{CLOSED}", environ.get("STACK_CONTROL_KEY")
+    over_http = [f"model-repository:{CONTROL_HEADER}={key}", f"{','.join(ADMIN_APIS[1:])}:{CLOSED}"] if key else [closed]
     return [
         "tritonserver",
         f"--model-repository={settings.model_repository_dir}",
@@ -68,7 +71,7 @@ def arguments(settings: TritonSettings, environ: Mapping[str, str]) -> list[str]
         f"--metrics-address={settings.listen_address}",
         f"--metrics-port={settings.metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout_seconds}",
-        f"--http-restricted-api={closed}",
+        *[f"--http-restricted-api={restricted}" for restricted in over_http],
         f"--grpc-restricted-protocol={closed}",
         *_limit(settings.max_request_bytes, environ.get("NVIDIA_TRITON_SERVER_VERSION", "")),
         *([f"--backend-directory={settings.backend_directory}"] if settings.backend_directory else []),
@@ -87,16 +90,20 @@ def _image_model(settings: TritonSettings) -> list[str]:
     return [f"--load-model={name}"] if (settings.model_repository_dir / name / CONFIG).is_file() else []
 
 
-def environment(repository: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(repository: Path, http_port: int, environ: Mapping[str, str]) -> dict[str, str]:
     """The server's environment: its Python models find this code, and the packages of this environment, by ``STACK_PYTHONPATH``.
 
     At its end is what ``PYTHONPATH`` has, which the server's Python ignores: with it NVIDIA's image says where its DALI lies.
-    ``STACK_REPOSITORY`` tells ``_control`` where models are published.
+    ``STACK_REPOSITORY`` tells ``_control`` where models are published; ``STACK_CONTROL_KEY``, made for each start, lets it load them
+    over HTTP in a release whose Python backend ends the server where a load fails.
     """
     own = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]
     others = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    release = tuple(int(part) for part in environ.get("NVIDIA_TRITON_SERVER_VERSION", "").split(".") if part.isdigit())
+    key = {} if release >= _LEAST_RELEASE_THAT_LOADS else {"STACK_CONTROL_KEY": secrets.token_hex(32), "STACK_HTTP_PORT": str(http_port)}
     return {
         **environ,
+        **key,
         "STACK_PYTHONPATH": os.pathsep.join([*own, *others]),
         "STACK_REPOSITORY": str(repository.absolute()),
     }
@@ -172,7 +179,8 @@ def main() -> int:
     verdict.unlink(missing_ok=True)
     regions.remove(_regions(settings))
     try:
-        return serve(arguments(settings, os.environ), environment(folder.parent, os.environ), Watcher(settings.http_port, folder, verdict))
+        environ = environment(folder.parent, settings.http_port, os.environ)
+        return serve(arguments(settings, environ), environ, Watcher(settings.http_port, folder, verdict))
     finally:
         regions.remove(_regions(settings))
 

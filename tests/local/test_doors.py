@@ -74,8 +74,11 @@ def test_administration_is_closed(served: Stack) -> None:
 
 
 @as_root
-def test_what_the_process_list_tells_opens_nothing(served: Stack) -> None:
-    """Another account reads the command line, and sends whatever comes near to what it says there."""
+def test_a_header_that_cannot_be_sent_opens_nothing(served: Stack) -> None:
+    """Another account reads the command line, and sends whatever comes near to what it says there.
+
+    Not so the key of model control over HTTP, which release 24.10 has to have (docs/decisions/0010-no-administrative-key.md).
+    """
     command = ["cat", f"/proc/{pid_of(served)}/cmdline"]
     told = subprocess.run(command, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=True).stdout
     assert f"model-repository,shared-memory,trace,logging:{HEADER}={VALUE}".encode() in told

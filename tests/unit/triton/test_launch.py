@@ -43,6 +43,18 @@ def test_administrative_apis_are_closed_to_everybody_on_both_protocols():
     assert f"--grpc-restricted-protocol={value}" in argv
 
 
+def test_a_release_that_ends_where_a_load_fails_has_model_control_over_http_for_the_launcher():
+    old, new = ({"NVIDIA_TRITON_SERVER_VERSION": release} for release in ("24.10", "26.08"))
+    key = environment(Path("r"), 9000, old)["STACK_CONTROL_KEY"]
+    assert key != environment(Path("r"), 9000, old)["STACK_CONTROL_KEY"]  # another for each start
+    argv = arguments(settings(), {"STACK_CONTROL_KEY": key})
+    assert {f"--http-restricted-api=model-repository:x-control={key}", f"--http-restricted-api=shared-memory,trace,logging:{CLOSED}"} <= {
+        *argv
+    }
+    assert [word for word in argv if key in word and "grpc" in word] == []
+    assert "STACK_CONTROL_KEY" not in environment(Path("r"), 9000, new)
+
+
 def test_options_that_some_servers_lack_are_given_only_where_set():
     plain = arguments(settings(MAX_REQUEST_BYTES="", BACKEND_DIRECTORY=""), {"NVIDIA_TRITON_SERVER_VERSION": "26.08"})
     assert not [word for word in plain if word.startswith(("--http-max-input-size", "--backend-directory"))]
@@ -51,14 +63,14 @@ def test_options_that_some_servers_lack_are_given_only_where_set():
 
 
 def test_the_servers_python_finds_this_code_and_what_its_image_says_of_its_own():
-    found = environment(Path("/r"), {"PYTHONPATH": f"{os.pathsep}/opt/dali{os.pathsep}/opt/more", "A": "b"})
+    found = environment(Path("/r"), 8000, {"PYTHONPATH": f"{os.pathsep}/opt/dali{os.pathsep}/opt/more", "A": "b"})
     code, packages, *others = found["STACK_PYTHONPATH"].split(os.pathsep)
     assert (Path(code) / "services").is_dir()
     assert (Path(packages) / "numpy").is_dir()
     assert others == ["/opt/dali", "/opt/more"]
     assert found["A"] == "b"
     assert found["STACK_REPOSITORY"] == "/r"
-    assert len(environment(Path("r"), {})["STACK_PYTHONPATH"].split(os.pathsep)) == 2
+    assert len(environment(Path("r"), 8000, {})["STACK_PYTHONPATH"].split(os.pathsep)) == 2
 
 
 @pytest.mark.parametrize("release", ["", "24.10"])
