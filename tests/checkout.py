@@ -26,3 +26,10 @@ def link_environment(target: Path, *holds: str) -> None:
             (target / ".venv" / part.name).symlink_to(part)
     mark = 'source scripts/common.sh; source scripts/environment.sh; for name; do touch "$venv/.$name-$(sum_of_locks)"; done'
     subprocess.run(["bash", "-c", mark, "bash", *holds], cwd=target, check=True)
+
+
+def outside() -> str:
+    """A host beyond this machine that is there wherever this project could be installed: the package index that pip knows."""
+    from pip._internal.models.index import PyPI  # its only name for it
+
+    return str(PyPI.netloc)

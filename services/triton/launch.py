@@ -39,6 +39,7 @@ CLOSED = "closed to everybody=\r\n"
 
 Nothing of ours needs them, and every account of the host can read the command line.
 """
+_RELEASE = "NVIDIA_TRITON_SERVER_VERSION"
 _OWN_MODELS = Path(__file__).with_name("repository")
 MOST_FAILURES = 3
 _KILL_AFTER_SECONDS = 5.0
@@ -73,7 +74,7 @@ def arguments(settings: TritonSettings, environ: Mapping[str, str]) -> list[str]
         f"--exit-timeout-secs={settings.exit_timeout_seconds}",
         *[f"--http-restricted-api={restricted}" for restricted in over_http],
         f"--grpc-restricted-protocol={closed}",
-        *_limit(settings.max_request_bytes, environ.get("NVIDIA_TRITON_SERVER_VERSION", "")),
+        *_limit(settings.max_request_bytes, environ),
         *([f"--backend-directory={settings.backend_directory}"] if settings.backend_directory else []),
         f"--backend-config=python,shm-region-prefix-name={_regions(settings)}",
     ]
@@ -99,8 +100,11 @@ def environment(repository: Path, http_port: int, environ: Mapping[str, str]) ->
     """
     own = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]
     others = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    release = tuple(int(part) for part in environ.get("NVIDIA_TRITON_SERVER_VERSION", "").split(".") if part.isdigit())
-    key = {} if release >= _LEAST_RELEASE_THAT_LOADS else {"STACK_CONTROL_KEY": secrets.token_hex(32), "STACK_HTTP_PORT": str(http_port)}
+    key = (
+        {}
+        if _release(environ) >= _LEAST_RELEASE_THAT_LOADS
+        else {"STACK_CONTROL_KEY": secrets.token_hex(32), "STACK_HTTP_PORT": str(http_port)}
+    )
     return {
         **environ,
         **key,
@@ -109,11 +113,15 @@ def environment(repository: Path, http_port: int, environ: Mapping[str, str]) ->
     }
 
 
-def _limit(size: int, release: str) -> list[str]:
+def _release(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """That of NVIDIA's image; empty where the server comes from elsewhere, which has been an older one."""
+    return tuple(int(part) for part in environ.get(_RELEASE, "").split(".") if part.isdigit())
+
+
+def _limit(size: int, environ: Mapping[str, str]) -> list[str]:
     """The bound of HTTP requests, where the server's image is of a release that has one."""
-    parts = tuple(int(part) for part in release.split(".") if part.isdigit())
-    if size and parts < _LEAST_RELEASE_FOR_A_LIMIT:
-        log.warning("MAX_REQUEST_BYTES=%d is ignored: Triton %s has no such option", size, release or "of this environment")
+    if size and _release(environ) < _LEAST_RELEASE_FOR_A_LIMIT:
+        log.warning("MAX_REQUEST_BYTES=%d is ignored: Triton %s has no such option", size, environ.get(_RELEASE) or "of this environment")
         return []
     return [f"--http-max-input-size={size}"] if size else []
 

@@ -1,1 +1,1 @@
-from tests.local.conftest import settings, tiny_export  # noqa: F401 - fixtures of this tier, too
+from tests.local.conftest import settings, tiny_export, tiny_served  # noqa: F401 - fixtures of this tier, too

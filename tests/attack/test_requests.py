@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,18 +24,6 @@ HTTP, GRPC = 1500, 700
 EVERY = 0.05
 """Seconds between two questions of the good client."""
 _PATIENCE = 10.0
-
-
-@pytest.fixture(scope="module")
-def served(tiny_export: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    keys = ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")
-    stack = Stack(tmp_path_factory.mktemp("requests"), **{key: tiny_export.settings[key] for key in keys})
-    try:
-        stack.run("builder")
-        stack.serve()
-        yield stack
-    finally:
-        stack.stop()
 
 
 @dataclass
@@ -105,23 +92,23 @@ def call(channel: grpcio.Channel, request: requests.Grpc) -> str:
 
 
 @pytest.fixture(scope="module")
-def attacked(served: Stack) -> tuple[GoodClient, Counter[str], list[tuple[requests.Http, int]], str]:
+def attacked(tiny_served: Stack) -> tuple[GoodClient, Counter[str], list[tuple[requests.Http, int]], str]:
     """What came of all requests, and of the good client meanwhile."""
-    golden = load_golden(served.model_folder / "1" / "golden.npz")
+    golden = load_golden(tiny_served.model_folder / "1" / "golden.npz")
     batch = golden.inputs[:1]
-    good = service_pb2.ModelInferRequest(model_name=served.name)
+    good = service_pb2.ModelInferRequest(model_name=tiny_served.name)
     good.inputs.add(name="images", datatype="UINT8", shape=batch.shape)
     good.raw_input_contents.append(batch.tobytes())
-    client = GoodClient(served)
+    client = GoodClient(tiny_served)
     asking = threading.Thread(target=client.run)
     asking.start()
-    before = server_memory(served)
+    before = server_memory(tiny_served)
     try:
-        made = list(requests.http(served.name, "images", list(batch.shape), batch.tolist(), HTTP))
-        with ThreadPoolExecutor(4) as pool, grpcio.insecure_channel(f"127.0.0.1:{served.grpc}") as channel:
-            answers = list(zip(made, pool.map(lambda one: send(served, one), made), strict=True))
+        made = list(requests.http(tiny_served.name, "images", list(batch.shape), batch.tolist(), HTTP))
+        with ThreadPoolExecutor(4) as pool, grpcio.insecure_channel(f"127.0.0.1:{tiny_served.grpc}") as channel:
+            answers = list(zip(made, pool.map(lambda one: send(tiny_served, one), made), strict=True))
             codes = Counter(pool.map(lambda one: call(channel, one), requests.grpc(good, GRPC)))
-        after = server_memory(served)
+        after = server_memory(tiny_served)
         time.sleep(1)
     finally:
         client.stopping.set()
@@ -129,7 +116,7 @@ def attacked(served: Stack) -> tuple[GoodClient, Counter[str], list[tuple[reques
     return client, codes, answers, f"{before} to {after} MiB"
 
 
-def test_each_is_refused_and_the_server_lives(attacked, served: Stack, capsys) -> None:
+def test_each_is_refused_and_the_server_lives(attacked, tiny_served: Stack, capsys) -> None:
     client, codes, answers, memory = attacked
     statuses = Counter(status for _, status in answers)
     with capsys.disabled():
@@ -137,7 +124,7 @@ def test_each_is_refused_and_the_server_lives(attacked, served: Stack, capsys) -
             f"\n{HTTP} HTTP requests: {dict(sorted(statuses.items()))}; {GRPC} gRPC: {dict(codes)}; server's memory {memory}; "
             f"good client: {len(client.seconds)} answers, {len(client.wrong)} wrong, slowest {max(client.seconds):.2f} s\n"
         )
-    assert "starting it again" not in served.log
+    assert "starting it again" not in tiny_served.log
     assert [one.content[:300] for one, status in answers if one.whole and status == 0] == []
     assert statuses[200] < HTTP / 4  # most are malformed
     assert not codes.keys() & {"DEADLINE_EXCEEDED"}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import services
+from tests.checkout import outside
 from tests.conftest import wait_for
 from tests.docker.conftest import CPU_FILES, ROOT, ComposeStack, MakeStack, json_lines
 from tests.docker.served import live_version, of_a_file
@@ -124,13 +125,13 @@ def test_ports_are_on_loopback_and_administration_is_closed(cpu_stack: ComposeSt
 
 def test_builder_and_server_reach_one_another_and_nothing_outside(cpu_stack: ComposeStack) -> None:
     try:
-        outside = [f"{host}:443" for host in ("pypi.org", socket.gethostbyname("pypi.org"))]
+        others = [f"{host}:443" for host in (outside(), socket.gethostbyname(outside()))]
     except OSError:
         pytest.skip("this machine has no network")
 
     def reached(service: str) -> list[bool]:
         python = f"run --rm -T --no-deps --entrypoint /opt/venv/bin/python {service} -c '{CONNECT}'"
-        (found,) = json_lines(cpu_stack.compose(" ".join([python, *outside, "triton:8000", "triton:8001"])))
+        (found,) = json_lines(cpu_stack.compose(" ".join([python, *others, "triton:8000", "triton:8001"])))
         return list(found.values())
 
     if reached("exporter") != [True, True, False, False]:

@@ -5,6 +5,8 @@ import pytest
 
 from tests.local.stack import Stack
 
+OF_THE_EXPORT = ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")
+
 
 @pytest.fixture(scope="session")
 def settings() -> dict[str, str]:
@@ -39,10 +41,22 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, st
     return stack
 
 
+@pytest.fixture(scope="module")
+def tiny_served(tiny_export: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for all tests of a module, which leave it serving what it served."""
+    stack = Stack(tmp_path_factory.mktemp("tiny_served"), **{key: tiny_export.settings[key] for key in OF_THE_EXPORT})
+    try:
+        stack.run("builder")
+        stack.serve()
+        yield stack
+    finally:
+        stack.stop()
+
+
 @pytest.fixture
 def tiny(tiny_export: Stack, tmp_path: Path, settings: dict[str, str]) -> Iterator[Stack]:
     """A repository and a server of its own on the exported tiny classifier."""
-    stack = Stack(tmp_path, **{key: tiny_export.settings[key] for key in ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")}, **settings)
+    stack = Stack(tmp_path, **{key: tiny_export.settings[key] for key in OF_THE_EXPORT}, **settings)
     try:
         yield stack
     finally:

@@ -1,10 +1,13 @@
 """The local launcher's own stages and server, in a folder and on ports of the test's own."""
 
+import contextlib
 import json
 import os
 import subprocess
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from services.core.errors import ServerError
 from services.local.stack import Folders
@@ -14,6 +17,29 @@ from tests.ports import free_ports
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 INHERITED = ("PATH", "HOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
+
+
+class Asking(Protocol):
+    """A client in a thread of its own, until it is ``done``."""
+
+    done: threading.Event
+
+    def start(self) -> None: ...
+    def join(self) -> None: ...
+
+
+@contextlib.contextmanager
+def asking(clients: Sequence[Asking]) -> Iterator[None]:
+    """They ask while the block runs."""
+    for client in clients:
+        client.start()
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.done.set()
+        for client in clients:
+            client.join()
 
 
 class Stack(LocalStack):

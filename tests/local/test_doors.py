@@ -6,7 +6,6 @@ import struct
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +21,6 @@ from tests.local.stack import Stack
 NOBODY = 65534
 HEADER, VALUE = CLOSED.split("=")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another account")
-
-
-@pytest.fixture(scope="module")
-def served(tiny_export: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    keys = ("MODEL", "CROP", "RESIZE", "ARTIFACTS_DIR")
-    stack = Stack(tmp_path_factory.mktemp("doors"), **{key: tiny_export.settings[key] for key in keys})
-    try:
-        stack.run("builder")
-        stack.serve()
-        yield stack
-    finally:
-        stack.stop()
 
 
 def pid_of(stack: Stack) -> int:
@@ -60,36 +47,41 @@ def is_ready(stack: Stack, name: str = "") -> bool:
         return bool(client.is_model_ready(name or stack.name))
 
 
-def test_administration_is_closed(served: Stack) -> None:
-    for path in (f"/v2/repository/models/{served.name}/unload", "/v2/repository/index", "/v2/logging", "/v2/systemsharedmemory/status"):
-        request = urllib.request.Request(served.url + path, data=None if "status" in path or "logging" in path else b"{}")
+def test_administration_is_closed(tiny_served: Stack) -> None:
+    for path in (
+        f"/v2/repository/models/{tiny_served.name}/unload",
+        "/v2/repository/index",
+        "/v2/logging",
+        "/v2/systemsharedmemory/status",
+    ):
+        request = urllib.request.Request(tiny_served.url + path, data=None if "status" in path or "logging" in path else b"{}")
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request)
         assert refused.value.code == 403, path
         refused.value.close()
-    with grpc.InferenceServerClient(f"127.0.0.1:{served.grpc}") as client:
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny_served.grpc}") as client:
         for call in (client.get_model_repository_index, client.get_log_settings, client.get_system_shared_memory_status):
             with pytest.raises(InferenceServerException, match="restricted"):
                 call()
 
 
 @as_root
-def test_a_header_that_cannot_be_sent_opens_nothing(served: Stack) -> None:
+def test_a_header_that_cannot_be_sent_opens_nothing(tiny_served: Stack) -> None:
     """Another account reads the command line, and sends whatever comes near to what it says there.
 
     Not so the key of model control over HTTP, which release 24.10 has to have (docs/decisions/0010-no-administrative-key.md).
     """
-    command = ["cat", f"/proc/{pid_of(served)}/cmdline"]
+    command = ["cat", f"/proc/{pid_of(tiny_served)}/cmdline"]
     told = subprocess.run(command, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=True).stdout
     assert f"model-repository,shared-memory,trace,logging:{HEADER}={VALUE}".encode() in told
     names = [HEADER, HEADER.replace(" ", "-"), HEADER.replace(" ", "\t"), HEADER.replace(" ", "%20"), f'"{HEADER}"', HEADER.title()]
     values = [VALUE, "", "\n", "\r", " \r\n ", "%0D%0A", "\\r\\n", "\x00"]
     for name in names:
         for value in values:
-            assert b" 200 " not in over_http(served, f"{name}: {value}")
-            assert b" 200 " not in over_http(served, f"{name}:{value}\r\n {value}")
-            unload_over_grpc(served, f"triton-grpc-protocol-{name}", value)
-    assert is_ready(served)
+            assert b" 200 " not in over_http(tiny_served, f"{name}: {value}")
+            assert b" 200 " not in over_http(tiny_served, f"{name}:{value}\r\n {value}")
+            unload_over_grpc(tiny_served, f"triton-grpc-protocol-{name}", value)
+    assert is_ready(tiny_served)
 
 
 def over_http(stack: Stack, header: str) -> bytes:
@@ -133,34 +125,34 @@ def by_hand(stack: Stack, path: str, message: bytes, *headers: tuple[str, str]) 
         return found
 
 
-def test_the_calls_by_hand_are_calls(served: Stack) -> None:
+def test_the_calls_by_hand_are_calls(tiny_served: Stack) -> None:
     live = b"\0" + struct.pack(">I", 2) + b"\x08\x01"  # ServerLiveResponse.live
-    assert live in by_hand(served, "/inference.GRPCInferenceService/ServerLive", b"")
+    assert live in by_hand(tiny_served, "/inference.GRPCInferenceService/ServerLive", b"")
 
 
-def test_whoever_asks_for_it_gets_only_what_is_published(served: Stack) -> None:
-    control(served, served.name)
-    assert [control(served, name) for name in (served.name, "nothing", f"trial-a.{served.name}")] == ["unchanged"] * 3
-    for name in ("../repository/m", CONTROL, "", f"{served.name}/1", "\N{GREEK SMALL LETTER MU}", "/etc", ".", "a" * 5000 + "/"):
+def test_whoever_asks_for_it_gets_only_what_is_published(tiny_served: Stack) -> None:
+    control(tiny_served, tiny_served.name)
+    assert [control(tiny_served, name) for name in (tiny_served.name, "nothing", f"trial-a.{tiny_served.name}")] == ["unchanged"] * 3
+    for name in ("../repository/m", CONTROL, "", f"{tiny_served.name}/1", "\N{GREEK SMALL LETTER MU}", "/etc", ".", "a" * 5000 + "/"):
         with pytest.raises(InferenceServerException, match="expected the name of a published model"):
-            control(served, name)
-    assert is_ready(served)
+            control(tiny_served, name)
+    assert is_ready(tiny_served)
 
 
-def test_a_repository_that_is_away_takes_nothing_out_of_service(served: Stack) -> None:
-    folder, away = served.model_folder, served.model_folder.with_name("away")
+def test_a_repository_that_is_away_takes_nothing_out_of_service(tiny_served: Stack) -> None:
+    folder, away = tiny_served.model_folder, tiny_served.model_folder.with_name("away")
     folder.rename(away)
     try:
-        assert control(served, served.name) == "unchanged"
-        assert is_ready(served)
+        assert control(tiny_served, tiny_served.name) == "unchanged"
+        assert is_ready(tiny_served)
     finally:
         away.rename(folder)
 
 
 @as_root
-def test_the_pixels_of_others_are_not_readable(served: Stack) -> None:
+def test_the_pixels_of_others_are_not_readable(tiny_served: Stack) -> None:
     """The regions in shared memory through which the server and its Python models talk."""
-    maps = Path(f"/proc/{pid_of(served)}/maps").read_text().splitlines()
+    maps = Path(f"/proc/{pid_of(tiny_served)}/maps").read_text().splitlines()
     regions = {line.split()[-1] for line in maps if "/dev/shm/" in line}
     assert regions
     for region in regions:

@@ -24,7 +24,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from services.core.card import ModelCard
 from services.images.preprocess import input_from_file
 from tests.conftest import wait_for
-from tests.local.stack import Stack
+from tests.local.stack import Stack, asking
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
@@ -233,18 +233,11 @@ def test_it_follows_swaps_and_a_rollback_under_load_without_a_failed_request(tin
     tiny.run("builder")
     tiny.serve()
     clients = [Load(tiny) for _ in range(4)]
-    for client in clients:
-        client.start()
-    try:
+    with asking(clients):
         tiny.run("builder", OPT_BATCH="2")
         tiny.run("builder", OPT_BATCH="4", DECODE_WORKERS="1")  # loads the model that takes files anew, too
         tiny.run("builder", "rollback", "1")
         wait_for(lambda: all(client.versions[-1:] == [1] for client in clients))
-    finally:
-        for client in clients:
-            client.done.set()
-        for client in clients:
-            client.join()
     assert [failure for client in clients for failure in client.failures] == []
     assert [client.wrong for client in clients] == [0] * 4
     for client in clients:

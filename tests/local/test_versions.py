@@ -13,7 +13,7 @@ import onnx
 import pytest
 from tritonclient import grpc
 
-from tests.local.stack import Stack
+from tests.local.stack import Stack, asking
 
 
 class Load(threading.Thread):
@@ -46,24 +46,16 @@ def test_a_swap_under_load_fails_no_request(tiny: Stack) -> None:
     golden = np.load(tiny.model_folder / "1" / "golden.npz")
     clients = [Load(tiny, golden["inputs"], golden["scores"]) for _ in range(8)]
     ready = []
-    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as probe:
-        for client in clients:
-            client.start()
-        try:
-            for size in ("2", "4", "16"):
-                swap = threading.Thread(target=tiny.run, args=("builder",), kwargs={"OPT_BATCH": size})
-                swap.start()
-                while swap.is_alive():
-                    ready.append(probe.is_model_ready(tiny.name))
-                    time.sleep(0.02)
-                swap.join()
-            tiny.run("builder", "rollback", "2")
-            ready.append(probe.is_model_ready(tiny.name))
-        finally:
-            for client in clients:
-                client.done.set()
-            for client in clients:
-                client.join()
+    with grpc.InferenceServerClient(f"127.0.0.1:{tiny.grpc}") as probe, asking(clients):
+        for size in ("2", "4", "16"):
+            swap = threading.Thread(target=tiny.run, args=("builder",), kwargs={"OPT_BATCH": size})
+            swap.start()
+            while swap.is_alive():
+                ready.append(probe.is_model_ready(tiny.name))
+                time.sleep(0.02)
+            swap.join()
+        tiny.run("builder", "rollback", "2")
+        ready.append(probe.is_model_ready(tiny.name))
     assert [failure for client in clients for failure in client.failures] == []
     assert all(ready)
     assert sum(client.answers for client in clients) > 1000
@@ -77,9 +69,7 @@ def test_a_backup_under_load_is_restored_without_a_failed_request(tiny: Stack) -
     golden = np.load(tiny.model_folder / "1" / "golden.npz")
     saved = tiny.folder / "backup.tar"
     clients = [Load(tiny, golden["inputs"], golden["scores"]) for _ in range(4)]
-    for client in clients:
-        client.start()
-    try:
+    with asking(clients):
         told = json.loads(tiny.run("builder", "backup", str(saved), "--json").stdout)
         assert told["models"] == {tiny.name: {"live": 1, "versions": [1]}}
         for size in ("2", "4"):
@@ -93,11 +83,6 @@ def test_a_backup_under_load_is_restored_without_a_failed_request(tiny: Stack) -
             assert not probe.is_model_ready(tiny.name, "3")
         tiny.run("builder", "rollback", "3")
         tiny.run("builder", "restore", str(saved))
-    finally:
-        for client in clients:
-            client.done.set()
-        for client in clients:
-            client.join()
     assert [failure for client in clients for failure in client.failures] == []
     assert sum(client.answers for client in clients) > 500
     assert tiny.live_version() == 1
